@@ -1,0 +1,180 @@
+//! The catalog snapshot: an immutable picture of one database's relations and functions.
+//!
+//! The server crate loads it (SQL lives there), the policy crate labels its columns, and everything
+//! else only reads it. Names are stored as the server stores them: folded, at most 63 bytes.
+
+use foldhash::{HashMap, HashSet};
+
+/// What a column is called wherever names may change: the table's OID and the attribute number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ColumnId {
+    pub relation: u32,
+    pub attnum: i16,
+}
+
+/// A label, as an index into the policy's list of labels. Opaque here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LabelId(pub u16);
+
+/// `pg_class.relkind`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RelationKind {
+    Table,
+    PartitionedTable,
+    View,
+    MaterializedView,
+    ForeignTable,
+    Sequence,
+    Index,
+    Toast,
+    CompositeType,
+}
+
+#[derive(Clone, Debug)]
+pub struct Column {
+    pub attnum: i16,
+    pub name: Box<str>,
+    pub type_oid: u32,
+    pub typmod: i32,
+    /// The type's name as `format_type` prints it, without modifiers.
+    pub type_name: Box<str>,
+    /// Set by the policy; `None` is unlabelled.
+    pub label: Option<LabelId>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Relation {
+    pub oid: u32,
+    pub schema: Box<str>,
+    pub name: Box<str>,
+    pub kind: RelationKind,
+    pub owner: u32,
+    /// `pg_temp_N` schemas hold the sessions' own tables.
+    pub temporary: bool,
+    /// In pg_catalog, information_schema or pg_toast.
+    pub system: bool,
+    /// In order of attribute number, without dropped ones; system columns (ctid, …) are not listed.
+    pub columns: Vec<Column>,
+    /// OID of the relation's row type in pg_type (0 if none).
+    pub row_type: u32,
+    /// Direct inheritance or partition parents.
+    pub parents: Vec<u32>,
+    /// For views and materialised views: every relation that their rule names (direct only), by pg_depend.
+    pub reads: Vec<u32>,
+    /// Functions (pg_proc OIDs) that the view's rule, or the relation's rules, call. Only those from OID 16384.
+    pub calls: Vec<u32>,
+    /// A write to this relation can run something whose diagnostics name other rows: a non-internal trigger,
+    /// a rule, or a foreign-key action that ends in another relation (those relations are listed).
+    pub write_reaches: Vec<u32>,
+    /// It has a non-internal trigger or a rewrite rule other than a view's.
+    pub active: bool,
+}
+
+impl Relation {
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|c| &*c.name == name)
+    }
+
+    pub fn has_labels(&self) -> bool {
+        self.columns.iter().any(|c| c.label.is_some())
+    }
+}
+
+/// A function, procedure or aggregate that is not one of the server's own (OID from 16384), or any
+/// function outside pg_catalog.
+#[derive(Clone, Debug)]
+pub struct Function {
+    pub oid: u32,
+    pub schema: Box<str>,
+    pub name: Box<str>,
+    pub owner: u32,
+    pub language: Box<str>,
+    /// Source text (`prosrc`), or the printed body of a `BEGIN ATOMIC` function.
+    pub body: Option<Box<str>>,
+    /// The extension that it belongs to.
+    pub extension: Option<Box<str>>,
+}
+
+/// One database as it was when the snapshot was taken.
+#[derive(Clone, Debug, Default)]
+pub struct Catalog {
+    /// `server_version_num` (150018).
+    pub server_version: u32,
+    pub database_oid: u32,
+    pub database: Box<str>,
+    /// Increases with every reload that found a difference.
+    pub epoch: u64,
+    relations: Vec<Relation>,
+    by_oid: HashMap<u32, usize>,
+    by_name: HashMap<Box<str>, Vec<usize>>,
+    functions: HashMap<Box<str>, Vec<Function>>,
+    /// Names of operators, types and casts defined outside pg_catalog by someone other than a trusted extension.
+    pub foreign_operators: HashSet<Box<str>>,
+    pub foreign_types: HashSet<Box<str>>,
+    /// Domains (name) with a CHECK or default that calls a function from OID 16384.
+    pub active_domains: HashSet<Box<str>>,
+    /// Roles that some client can act as (OIDs); objects of theirs are opaque whatever their body.
+    pub client_roles: HashSet<u32>,
+    /// 128-bit hashes of catalog texts (defaults, index and constraint definitions, bodies) that belong to
+    /// relations with labelled columns or to functions that name them. See `text_hash`.
+    pub sensitive_texts: HashSet<u128>,
+}
+
+impl Catalog {
+    pub fn new(relations: Vec<Relation>, functions: Vec<Function>) -> Self {
+        let mut catalog = Self::default();
+        for relation in relations {
+            let at = catalog.relations.len();
+            catalog.by_oid.insert(relation.oid, at);
+            catalog
+                .by_name
+                .entry(relation.name.clone())
+                .or_default()
+                .push(at);
+            catalog.relations.push(relation);
+        }
+        for function in functions {
+            catalog
+                .functions
+                .entry(function.name.clone())
+                .or_default()
+                .push(function);
+        }
+        catalog
+    }
+
+    pub fn relations(&self) -> &[Relation] {
+        &self.relations
+    }
+
+    /// For the policy to set labels, before the snapshot is shared.
+    pub fn relations_mut(&mut self) -> &mut [Relation] {
+        &mut self.relations
+    }
+
+    pub fn by_oid(&self, oid: u32) -> Option<&Relation> {
+        self.by_oid.get(&oid).and_then(|&at| self.relations.get(at))
+    }
+
+    /// Every relation of that name, in any schema: the firewall does not trust its idea of `search_path`.
+    pub fn by_name<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a Relation> + use<'a> {
+        let found = self.by_name.get(name).map_or(&[][..], Vec::as_slice);
+        found.iter().filter_map(|&at| self.relations.get(at))
+    }
+
+    pub fn column(&self, id: ColumnId) -> Option<&Column> {
+        self.by_oid(id.relation)?
+            .columns
+            .iter()
+            .find(|c| c.attnum == id.attnum)
+    }
+
+    /// Functions of that name outside the server's own.
+    pub fn functions(&self, name: &str) -> &[Function] {
+        self.functions.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    pub fn all_functions(&self) -> impl Iterator<Item = &Function> {
+        self.functions.values().flatten()
+    }
+}

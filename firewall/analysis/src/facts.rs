@@ -1,0 +1,241 @@
+//! What the analysis says about a text. Facts name columns, labels and places in the text; they hold no
+//! decision (that is the policy's) and no literal of the statement.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::catalog::{ColumnId, LabelId};
+
+/// All statements of one text, in order.
+#[derive(Debug, Clone, Default)]
+pub struct Analysis {
+    pub statements: Vec<Statement>,
+    /// The text may be read differently under settings that a reply still under way could change: a backslash in
+    /// an ordinary literal, or a non-ASCII byte. It waits until every earlier reply has arrived (soundness 16).
+    pub setting_dependent: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct Statement {
+    /// Bytes of the text, without the semicolon.
+    pub range: Range<usize>,
+    pub kind: Kind,
+    /// `kind` as the command tag prints it (`SELECT`, `CREATE TABLE`), for messages and audit.
+    pub verb: &'static str,
+    /// Normalised text's 64-bit fingerprint (literals left out), for the audit log.
+    pub fingerprint: u64,
+    /// Relations that the text names, every candidate of every name, with what is done to them.
+    pub relations: Vec<RelationUse>,
+    /// Relation names that the snapshot does not know (and no CTE explains).
+    pub unknown: Vec<Box<str>>,
+    /// Every labelled column that the text reaches, or could.
+    pub columns: Vec<ColumnUse>,
+    /// Reasons that hold whatever the labels are: opaque functions, server files, role control, ….
+    pub violations: Vec<Violation>,
+    /// The columns that the statement returns, in order, when `columns` is not empty and the statement is a query
+    /// or has RETURNING. `None`: not known, so an origin-less result column cannot be cleared.
+    pub outputs: Option<Vec<Output>>,
+    /// Parameters whose value is stored in a labelled column: (number from 1, column, label).
+    pub stored_parameters: SmallVec<[(u16, ColumnId, LabelId); 2]>,
+    /// What it does to the session's names and state.
+    pub effect: Effect,
+    /// It can write, so the diagnostics of triggers, constraints and rules can appear (soundness 17, 21).
+    pub writes: bool,
+    /// A relation with labelled columns is reached, by name or through foreign keys, rules and triggers of a write:
+    /// diagnostics of this statement, and of the rest of its transaction, are rebuilt for restricted clients.
+    pub taints: bool,
+}
+
+/// Statement kinds as the policy tells them apart. New kinds of the grammar are `Other`: refused to restricted clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// The empty text.
+    Empty,
+    Select,
+    Insert,
+    Update,
+    Delete,
+    Merge,
+    Truncate,
+    /// COPY of a table, or of a query.
+    CopyIn,
+    CopyOut,
+    Explain,
+    Declare,
+    Fetch,
+    Move,
+    CloseCursor,
+    Prepare,
+    Execute,
+    Deallocate,
+    Begin,
+    Commit,
+    Rollback,
+    Savepoint,
+    PreparedTransaction,
+    Set,
+    Show,
+    Reset,
+    Discard,
+    Listen,
+    Notify,
+    Unlisten,
+    Lock,
+    /// VACUUM, ANALYZE, REINDEX, CLUSTER, CHECKPOINT.
+    Maintenance,
+    /// CREATE/ALTER/DROP of tables, indexes, sequences, schemas, plain types; COMMENT.
+    Ddl,
+    /// CREATE TABLE AS, SELECT INTO.
+    CreateTableAs,
+    /// CREATE of anything with a body: function, procedure, trigger, rule, view, policy, aggregate, operator, cast, DO, CALL.
+    Body,
+    Do,
+    Call,
+    /// Roles, grants, ALTER SYSTEM, extensions, publications, foreign servers, server files, LOAD.
+    Admin,
+    Other,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    Read,
+    Insert,
+    Update,
+    Delete,
+    Ddl,
+    Lock,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelationUse {
+    pub oid: u32,
+    pub access: Access,
+}
+
+/// One labelled column that the text reaches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ColumnUse {
+    pub column: ColumnId,
+    pub label: LabelId,
+    pub how: Use,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Use {
+    /// Unmodified in a place whose values reach only the outermost select list or RETURNING.
+    Output,
+    /// Target of an INSERT or UPDATE whose new values are parameters, literals, DEFAULT or unlabelled columns.
+    Stored(Access),
+    /// Anything else: allowed only to those for whom the label is plain.
+    Violation(Violation),
+}
+
+/// A reason to refuse: which rule, which construct, where in the text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    pub rule: Rule,
+    /// What stands there, in the grammar's words (`function pg_read_file`, `WHERE`, `whole row of users`). No literal.
+    pub construct: Arc<str>,
+    /// Byte offset in the text, if known.
+    pub position: Option<usize>,
+}
+
+/// The rules that refusals name. `ERRORS.md` has an anchor for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Rule {
+    /// A labelled column inside an expression.
+    Derived,
+    /// A labelled column in WHERE, ON, HAVING, ORDER BY, GROUP BY, DISTINCT, a window, LIMIT ….
+    Filter,
+    /// A labelled column under a set operation, in an aggregate, a recursive CTE ….
+    Combined,
+    /// A row value of a relation with labelled columns.
+    WholeRow,
+    /// A labelled column would be stored somewhere else.
+    Flow,
+    /// A labelled column would be stored from an expression that is not a parameter, literal or unlabelled column.
+    StoredExpression,
+    /// A written literal or parameter begins with `rf1_`.
+    WrittenToken,
+    /// COPY of a relation with labelled columns.
+    Copy,
+    /// A view or materialised view over labelled columns.
+    View,
+    /// A function that runs SQL, reads files, describes the server, is not reviewed, or reaches labelled columns.
+    Function,
+    /// An operator, type or cast defined by someone else.
+    ShadowedName,
+    /// pg_stats, pg_stat_activity.query and the like (built-in labels).
+    Statistics,
+    /// Catalog text (definitions, bodies) other than as a bare result column.
+    CatalogText,
+    /// A setting that restricted clients may not change.
+    Setting,
+    /// A statement kind that is not on the list for restricted clients.
+    StatementKind,
+    /// DDL on a relation with labelled columns.
+    Ddl,
+    /// Role, grant and server control.
+    Admin,
+    /// Replication, FunctionCall, and other protocol features that bypass SQL analysis.
+    Protocol,
+    /// EXECUTE, FETCH … of a name that this session did not analyse.
+    UnknownName,
+    /// A relation that is not in the catalog even after a refresh.
+    UnknownRelation,
+    /// The two parsers disagree, or one cannot read the text.
+    Parser,
+    /// Length, depth or size caps.
+    Limit,
+    /// ctid, tableoid and other system columns of a relation with labelled columns.
+    SystemColumn,
+    /// The server's description of the result differs from the analysis.
+    Origin,
+    /// A handling of the policy is `refuse`, or a permission is missing.
+    Handling,
+    /// `unclassified: refuse` and nobody has looked at the table.
+    Unclassified,
+    /// The audit log cannot be written.
+    Audit,
+}
+
+/// One result column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Reaches no labelled column.
+    Free,
+    /// An unmodified labelled column: the server must name one of these as the origin.
+    Bare(SmallVec<[(ColumnId, LabelId); 1]>),
+    /// An expression over labelled columns (there is a violation for each, so only clients that see them plain get here).
+    Derived(SmallVec<[LabelId; 1]>),
+    /// A catalog text (`pg_get_expr(…)`, `prosrc`): values that belong to labelled relations become NULL.
+    CatalogText,
+}
+
+/// What a statement does to the session's own names and state.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum Effect {
+    #[default]
+    None,
+    /// SQL `PREPARE name AS …`: facts of the inner statement are those of the whole.
+    Prepare(Box<str>),
+    Execute(Box<str>),
+    /// `None`: all.
+    Deallocate(Option<Box<str>>),
+    /// DECLARE name CURSOR.
+    Declare(Box<str>),
+    /// FETCH or MOVE from name.
+    Fetch(Box<str>),
+    CloseCursor(Option<Box<str>>),
+    Discard,
+    /// The catalog changes: names created (with nothing labelled in them, or there is a violation), dropped or renamed.
+    Catalog {
+        creates: Vec<Box<str>>,
+    },
+    Listen(Box<str>),
+    Begin,
+    Commit,
+    Rollback,
+}

@@ -1,0 +1,3 @@
+//! rfctl, the operator's command line.
+
+fn main() {}

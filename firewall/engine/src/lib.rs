@@ -1,0 +1,1 @@
+//! The sans-IO session between one client and one server.
