@@ -1,1 +1,23 @@
 //! The sans-IO session between one client and one server.
+//!
+//! Bytes of either side go in ([`Session::client_bytes`], [`Session::server_bytes`]), bytes for either side come
+//! out through [`Peers`]. Nothing here reads a clock, a socket or a file: time is an argument, and what only the
+//! outside can know (a fresh catalog) is asked for with [`Need`] and answered with [`Session::world`].
+//!
+//! Nothing reaches the server but as [`Cleared`], which only [`gate`] makes.
+
+pub mod event;
+pub mod gate;
+mod names;
+mod pending;
+pub mod plan;
+mod refusal;
+mod rewrite;
+pub mod session;
+pub mod world;
+
+pub use event::{Event, HandledColumn, Verdict};
+pub use gate::Cleared;
+pub use plan::{Plan, PlanCache};
+pub use session::{Fatal, Goodbye, Limits, Need, Peers, Session, SessionConfig};
+pub use world::World;

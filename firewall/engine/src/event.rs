@@ -1,0 +1,49 @@
+//! What happened, without values: the audit log and the metrics receive nothing else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringfence_analysis::facts::Rule;
+use ringfence_analysis::{ColumnId, LabelId};
+
+use crate::plan::Plan;
+
+/// One statement that came to an end, whatever the end.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// Facts of the text; `None` for clients whose statements are not analysed, and for protocol messages.
+    pub plan: Option<Arc<Plan>>,
+    /// Which statement of the text.
+    pub statement: usize,
+    /// 64-bit fingerprint of the text without literals.
+    pub fingerprint: u64,
+    /// Rows that the server reported in the command tag, or that were sent before a suspension.
+    pub rows: u64,
+    pub verdict: Verdict,
+    /// Labelled result columns and what was done to them.
+    pub handled: Arc<[HandledColumn]>,
+    /// From the client's message to the end of the server's answer.
+    pub duration: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HandledColumn {
+    pub column: ColumnId,
+    pub label: LabelId,
+    /// `plain`, `mask`, `tokenize`, `encrypt`, `drop`.
+    pub handling: &'static str,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing labelled was returned, or all of it is plain for the client.
+    Passed,
+    /// Some result column was handled.
+    Handled,
+    /// Refused before or after the server saw it.
+    Refused(Rule),
+    /// Would have been refused; the client is only observed.
+    Observed(Rule),
+    /// The server reported an error (SQLSTATE).
+    Failed([u8; 5]),
+}
