@@ -239,3 +239,69 @@ pub enum Effect {
     Commit,
     Rollback,
 }
+
+impl Rule {
+    /// Every rule, for tables and tests.
+    pub const ALL: [Self; 27] = [
+        Self::Derived,
+        Self::Filter,
+        Self::Combined,
+        Self::WholeRow,
+        Self::Flow,
+        Self::StoredExpression,
+        Self::WrittenToken,
+        Self::Copy,
+        Self::View,
+        Self::Function,
+        Self::ShadowedName,
+        Self::Statistics,
+        Self::CatalogText,
+        Self::Setting,
+        Self::StatementKind,
+        Self::Ddl,
+        Self::Admin,
+        Self::Protocol,
+        Self::UnknownName,
+        Self::UnknownRelation,
+        Self::Parser,
+        Self::Limit,
+        Self::SystemColumn,
+        Self::Origin,
+        Self::Handling,
+        Self::Unclassified,
+        Self::Audit,
+    ];
+
+    /// The word that refusals, audit lines, metrics and `ERRORS.md` use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Derived => "derived",
+            Self::Filter => "filter",
+            Self::Combined => "combined",
+            Self::WholeRow => "whole-row",
+            Self::Flow => "flow",
+            Self::StoredExpression => "stored-expression",
+            Self::WrittenToken => "written-token",
+            Self::Copy => "copy",
+            Self::View => "view",
+            Self::Function => "function",
+            Self::ShadowedName => "shadowed-name",
+            Self::Statistics => "statistics",
+            Self::CatalogText => "catalog-text",
+            Self::Setting => "setting",
+            Self::StatementKind => "statement-kind",
+            Self::Ddl => "ddl",
+            Self::Admin => "admin",
+            Self::Protocol => "protocol",
+            Self::UnknownName => "unknown-name",
+            Self::UnknownRelation => "unknown-relation",
+            Self::Parser => "parser",
+            Self::Limit => "limit",
+            Self::SystemColumn => "system-column",
+            Self::Origin => "origin",
+            Self::Handling => "handling",
+            Self::Unclassified => "unclassified",
+            Self::Audit => "audit",
+        }
+    }
+}
