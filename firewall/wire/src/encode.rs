@@ -98,3 +98,54 @@ fn value(out: &mut Vec<u8>, value: Option<&[u8]>) -> Result<(), TooLong> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_put_into_a_message_begins_another() {
+        let mut out = Vec::new();
+        query(&mut out, b"select 1\0Q\0\0\0\x05\0");
+        assert_eq!(out, b"Q\0\0\0\x0dselect 1\0");
+        out.clear();
+        error(&mut out, &[(b'M', "a\0b"), (0, "c")]);
+        assert_eq!(out, b"E\0\0\0\x08Ma\0\0");
+        out.clear();
+        startup(
+            &mut out,
+            3,
+            0,
+            [(&b""[..], &b"x"[..]), (b"\0user", b"y"), (b"user", b"me")],
+        );
+        assert_eq!(out, b"\0\0\0\x11\0\x03\0\0user\0me\0\0");
+    }
+
+    #[test]
+    fn a_count_says_no_more_than_it_can() {
+        let mut out = Vec::new();
+        counted(&mut out, 0..70_000u32, oid);
+        assert_eq!(out.len(), 2 + 4 * 65_535);
+        assert!(out.starts_with(&[0xff, 0xff, 0, 0, 0, 0]));
+    }
+
+    #[test]
+    fn a_row_that_cannot_be_sent_leaves_nothing() {
+        let mut out = b"before".to_vec();
+        let mut row = DataRowBuilder::begin(&mut out);
+        row.run(b"", 65_535);
+        row.null();
+        assert_eq!(row.finish(), Err(TooLong));
+        assert_eq!(out, b"before");
+
+        let mut row = DataRowBuilder::begin(&mut out);
+        row.col(b"x");
+        drop(row);
+        assert_eq!(out, b"before");
+
+        let mut row = DataRowBuilder::begin(&mut out);
+        row.col_with(|out| out.clear());
+        assert_eq!(row.finish(), Err(TooLong));
+        assert!(out.len() <= b"before".len());
+    }
+}

@@ -112,3 +112,49 @@ impl<'a> Iterator for Frames<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_header_needs_five_bytes() {
+        for short in 0..5 {
+            assert_eq!(Header::read(b"S\0\0\0\x04".get(..short).unwrap()), Ok(None));
+        }
+        assert_eq!(
+            Header::read(b"S\0\0\0\x04"),
+            Ok(Some(Header { tag: b'S', body: 0 }))
+        );
+    }
+
+    #[test]
+    fn impossible_lengths() {
+        for length in [i32::MIN, -1, 0, 3] {
+            let header = [&b"Q"[..], &length.to_be_bytes()].concat();
+            assert_eq!(
+                Header::read(&header).unwrap_err().fault,
+                Fault::BadLength(length)
+            );
+        }
+    }
+
+    #[test]
+    fn the_longest_length_does_not_overflow() {
+        let header = Header::read(b"d\x7f\xff\xff\xff").unwrap().unwrap();
+        assert_eq!(header.body, MAX_BODY);
+        assert_eq!(header.frame_len(), 1 + i32::MAX as usize);
+        assert_eq!(Frame::split(b"d\x7f\xff\xff\xffabc"), Ok(None));
+    }
+
+    #[test]
+    fn frames_in_a_row() {
+        let mut frames = Frames::new(b"S\0\0\0\x04Q\0\0\0\x06x\0Z\0\0");
+        assert_eq!(frames.next().unwrap().unwrap().bytes, b"S\0\0\0\x04");
+        let query = frames.next().unwrap().unwrap();
+        assert_eq!((query.tag, query.body), (b'Q', &b"x\0"[..]));
+        assert!(frames.next().is_none());
+        assert_eq!(frames.rest(), b"Z\0\0");
+    }
+}

@@ -15,6 +15,8 @@
 
 pub mod auth;
 pub mod backend;
+#[cfg(any(test, feature = "check"))]
+pub mod check;
 pub mod encode;
 pub mod error;
 pub mod frame;

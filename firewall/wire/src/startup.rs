@@ -158,3 +158,89 @@ fn next<'a>(reader: &mut Reader<'a>) -> Result<Option<Pair<'a>>, WireError> {
     }
     Ok(Some((name, reader.string()?)))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn fault(body: &[u8]) -> (Fault, usize) {
+        let error = Initial::parse(body).unwrap_err();
+        (error.fault, error.at)
+    }
+
+    #[test]
+    fn lengths() {
+        assert_eq!(body_len(b"\0\0\0"), Ok(None));
+        assert_eq!(body_len(b"\0\0\0\x08"), Ok(Some(4)));
+        assert_eq!(body_len(b"\0\0\x27\x14"), Ok(Some(CAP)));
+        assert_eq!(
+            body_len(b"\0\0\x27\x15").unwrap_err().fault,
+            Fault::TooLong(CAP)
+        );
+        assert_eq!(
+            body_len(b"\0\0\0\x07").unwrap_err().fault,
+            Fault::BadLength(7)
+        );
+        assert_eq!(
+            body_len(b"\xff\xff\xff\xff").unwrap_err().fault,
+            Fault::BadLength(-1)
+        );
+        // A TLS ClientHello is too long to be a packet.
+        assert!(body_len(&[TLS_HANDSHAKE, 3, 1, 0]).is_err());
+    }
+
+    #[test]
+    fn requests() {
+        assert_eq!(Initial::parse(&SSL_CODE.to_be_bytes()), Ok(Initial::Ssl));
+        assert_eq!(Initial::parse(&GSS_CODE.to_be_bytes()), Ok(Initial::Gss));
+        let ssl = [&SSL_CODE.to_be_bytes()[..], b"x"].concat();
+        assert_eq!(fault(&ssl), (Fault::Trailing, 4));
+        let cancel =
+            |secret: &[u8]| [&CANCEL_CODE.to_be_bytes()[..], &[0, 0, 0, 9], secret].concat();
+        assert_eq!(
+            Initial::parse(&cancel(b"abcd")),
+            Ok(Initial::Cancel {
+                pid: 9,
+                secret: b"abcd"
+            })
+        );
+        assert!(Initial::parse(&cancel(&[1; 256])).is_ok());
+        assert_eq!(fault(&cancel(b"abc")), (Fault::Truncated, 8));
+        assert_eq!(fault(&cancel(&[1; 257])), (Fault::TooLong(256), 8));
+    }
+
+    #[test]
+    fn parameters() {
+        let startup = |rest: &[u8]| [&[0, 3, 0, 0][..], rest].concat();
+        let body = startup(b"user\0me\0user\0you\0database\0\0\0");
+        let Ok(Initial::Startup {
+            major: 3,
+            minor: 0,
+            parameters,
+        }) = Initial::parse(&body)
+        else {
+            unreachable!("not a startup message");
+        };
+        assert_eq!(parameters.iter().count(), 3);
+        assert_eq!(parameters.get(b"user"), Some(&b"you"[..]));
+        assert_eq!(parameters.get(b"database"), Some(&b""[..]));
+        assert_eq!(fault(&startup(b"")), (Fault::Unterminated, 4));
+        assert_eq!(fault(&startup(b"user\0me\0")), (Fault::Unterminated, 12));
+        assert_eq!(fault(&startup(b"user\0\0")), (Fault::Unterminated, 10));
+        assert_eq!(fault(&startup(b"\0x")), (Fault::Trailing, 5));
+    }
+
+    #[test]
+    fn other_versions_keep_their_secrets() {
+        let Ok(Initial::Startup {
+            major,
+            minor,
+            parameters,
+        }) = Initial::parse(&[0, 2, 0, 1, 9, 9])
+        else {
+            unreachable!("not a startup message");
+        };
+        assert_eq!((major, minor, parameters.iter().count()), (2, 1, 0));
+    }
+}
