@@ -17,8 +17,9 @@ pub struct ColumnId {
 pub struct LabelId(pub u16);
 
 /// `pg_class.relkind`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RelationKind {
+    #[default]
     Table,
     PartitionedTable,
     View,
@@ -30,7 +31,7 @@ pub enum RelationKind {
     CompositeType,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Column {
     pub attnum: i16,
     pub name: Box<str>,
@@ -42,7 +43,7 @@ pub struct Column {
     pub label: Option<LabelId>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Relation {
     pub oid: u32,
     pub schema: Box<str>,
@@ -68,6 +69,10 @@ pub struct Relation {
     pub write_reaches: Vec<u32>,
     /// It has a non-internal trigger or a rewrite rule other than a view's.
     pub active: bool,
+    /// Foreign keys, column by column: (own attribute number, referenced relation, its attribute number).
+    pub references: Vec<(i16, u32, i16)>,
+    /// Set by the policy: it says `unclassified: refuse` here, and no entry names this relation.
+    pub unclassified: bool,
 }
 
 impl Relation {
@@ -115,6 +120,9 @@ pub struct Catalog {
     pub active_domains: HashSet<Box<str>>,
     /// Roles that some client can act as (OIDs); objects of theirs are opaque whatever their body.
     pub client_roles: HashSet<u32>,
+    /// Types from OID 16384 whose values look like a built-in type's on the wire, by that type's OID: domains (their
+    /// base type, all the way down), citext (text), and arrays of either (text[], …).
+    pub wire_types: HashMap<u32, u32>,
     /// 128-bit hashes of catalog texts (defaults, index and constraint definitions, bodies) that belong to
     /// relations with labelled columns or to functions that name them. See `text_hash`.
     pub sensitive_texts: HashSet<u128>,

@@ -6,6 +6,7 @@
 //! stand, and must account for every occurrence that the arbiter counted. What is not accounted for is a
 //! [`Violation`], never a pass.
 
+pub mod builtin;
 pub mod catalog;
 pub mod facts;
 

@@ -95,7 +95,7 @@ impl<
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
     use aes_gcm::aes::Aes128;
 
