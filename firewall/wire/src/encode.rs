@@ -30,6 +30,7 @@ pub(crate) fn packet(out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) -> bool
 }
 
 /// Writes the length word at `word`, counting from there to the end.
+#[inline]
 fn seal(out: &mut Vec<u8>, start: usize, word: usize) -> bool {
     let length = i32::try_from(out.len().saturating_sub(word)).ok();
     match (
@@ -58,6 +59,7 @@ fn int16(out: &mut Vec<u8>, value: i16) {
     out.extend_from_slice(&value.to_be_bytes());
 }
 
+#[inline]
 fn int32(out: &mut Vec<u8>, value: i32) {
     out.extend_from_slice(&value.to_be_bytes());
 }
@@ -88,6 +90,7 @@ fn counted<I>(
 }
 
 /// A length word and the value, or -1 for NULL. A value too long for a length word is refused.
+#[inline]
 fn value(out: &mut Vec<u8>, value: Option<&[u8]>) -> Result<(), TooLong> {
     match value {
         Some(bytes) => {

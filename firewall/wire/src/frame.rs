@@ -101,6 +101,7 @@ impl<'a> Iterator for Frames<'a> {
     type Item = Result<Frame<'a>, WireError>;
 
     /// After an error the iterator stays where it is; stop there.
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         match Frame::split(self.rest) {
             Ok(Some((frame, rest))) => {

@@ -10,6 +10,7 @@ pub(crate) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    #[inline]
     pub(crate) fn new(message: &'static str, body: &'a [u8]) -> Self {
         Self {
             message,
@@ -19,10 +20,12 @@ impl<'a> Reader<'a> {
     }
 
     /// Offset of the next unread byte.
+    #[inline]
     pub(crate) fn at(&self) -> usize {
         self.total - self.rest.len()
     }
 
+    #[cold]
     pub(crate) fn fail(&self, fault: Fault) -> WireError {
         WireError {
             message: self.message,
@@ -31,6 +34,7 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[inline]
     fn chunk<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
         match self.rest.split_first_chunk::<N>() {
             Some((chunk, rest)) => {
@@ -41,27 +45,33 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[inline]
     pub(crate) fn byte(&mut self) -> Result<u8, WireError> {
         self.chunk::<1>().map(|[byte]| byte)
     }
 
+    #[inline]
     pub(crate) fn int16(&mut self) -> Result<i16, WireError> {
         self.chunk().map(i16::from_be_bytes)
     }
 
     /// Counts are unsigned: the server reads them so, and 65,535 parameters are legal.
+    #[inline]
     pub(crate) fn count(&mut self) -> Result<u16, WireError> {
         self.chunk().map(u16::from_be_bytes)
     }
 
+    #[inline]
     pub(crate) fn int32(&mut self) -> Result<i32, WireError> {
         self.chunk().map(i32::from_be_bytes)
     }
 
+    #[inline]
     pub(crate) fn oid(&mut self) -> Result<u32, WireError> {
         self.chunk().map(u32::from_be_bytes)
     }
 
+    #[inline]
     pub(crate) fn bytes(&mut self, len: usize) -> Result<&'a [u8], WireError> {
         match self.rest.split_at_checked(len) {
             Some((bytes, rest)) => {
@@ -111,6 +121,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The body must end here.
+    #[inline]
     pub(crate) fn end(&self) -> Result<(), WireError> {
         if self.rest.is_empty() {
             Ok(())
