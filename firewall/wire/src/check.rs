@@ -96,16 +96,9 @@ fn frontend_again(frame: Frame<'_>) -> Option<Vec<u8>> {
         frontend::QUERY => encode::query(&mut out, frontend::Query::parse(body).ok()?.text),
         frontend::PARSE => {
             let parse = frontend::Parse::parse(body).ok()?;
-            assert_eq!(
-                parse.parameter_types.len(),
-                parse.parameter_types.iter().count()
-            );
-            encode::parse(
-                &mut out,
-                parse.name,
-                parse.text,
-                parse.parameter_types.iter(),
-            );
+            let types: Vec<u32> = parse.parameter_types.iter().collect();
+            assert_eq!(parse.parameter_types.len(), types.len());
+            encode::parse(&mut out, parse.name, parse.text, &types);
         }
         frontend::BIND => {
             let bind = Bind::parse(body).ok()?;

@@ -75,7 +75,7 @@ proptest! {
     #[test]
     fn parse(statement in text(), sql in text(), types in prop::collection::vec(any::<u32>(), 0..9)) {
         let message = theirs(&extendedquery::Parse::new(name(&statement), sql.clone(), types.clone()));
-        let again = ours(|out| encode::parse(out, statement.as_bytes(), sql.as_bytes(), types.iter().copied()));
+        let again = ours(|out| encode::parse(out, statement.as_bytes(), sql.as_bytes(), &types));
         prop_assert_eq!(&message, &again);
         let parsed = frontend::Parse::parse(body(&message)).unwrap();
         prop_assert_eq!((parsed.name, parsed.text), (statement.as_bytes(), sql.as_bytes()));

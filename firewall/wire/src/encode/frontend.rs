@@ -11,16 +11,11 @@ pub fn query(out: &mut Vec<u8>, text: &[u8]) {
 }
 
 /// Parse.
-pub fn parse(
-    out: &mut Vec<u8>,
-    name: &[u8],
-    text: &[u8],
-    parameter_types: impl IntoIterator<Item = u32>,
-) {
+pub fn parse(out: &mut Vec<u8>, name: &[u8], text: &[u8], parameter_types: &[u32]) {
     frame(out, frontend::PARSE, |out| {
         string(out, name);
         string(out, text);
-        counted(out, parameter_types, oid);
+        counted(out, parameter_types.iter().copied(), oid);
     });
 }
 
