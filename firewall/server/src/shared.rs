@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use ringfence_cipher::Presenter;
@@ -206,10 +206,17 @@ pub struct ConnectionContext {
     pub address: SocketAddr,
     pub database: Arc<str>,
     pub upstream_login: Arc<str>,
-    /// The server process that serves this connection.
-    pub upstream_pid: i32,
+    /// The server process that serves this connection. Set once, when it is known.
+    pub upstream_pid: AtomicI32,
     pub application_name: Box<str>,
     pub tls: bool,
+}
+
+impl ConnectionContext {
+    /// The pid of the server process that serves this connection; 0 until it is known.
+    pub fn upstream_pid(&self) -> i32 {
+        self.upstream_pid.load(Ordering::Relaxed)
+    }
 }
 
 /// Takes the audit lines.
