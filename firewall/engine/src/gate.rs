@@ -32,9 +32,9 @@ impl Permit {
         (plan.refusal().is_none() || client.observe).then_some(Self(()))
     }
 
-    /// Parse of a text whose relations do not exist: nothing runs, the server answers with its own error.
-    pub(crate) fn parse_only(plan: &Plan) -> Option<Self> {
-        plan.refusal().is_none().then_some(Self(()))
+    /// The rest of a message whose beginning was permitted.
+    pub(crate) fn rest_of_message() -> Self {
+        Self(())
     }
 
     /// The message names no SQL and returns nothing that an earlier decision does not cover.

@@ -7,7 +7,8 @@ use quick_cache::sync::Cache;
 use quick_cache::{Equivalent, Weighter};
 use ringfence_analysis::facts::{Analysis, Rule, Statement};
 use ringfence_analysis::{SessionNames, analyse};
-use ringfence_policy::{ClientPolicy, Decision, Refusal, decide};
+use ringfence_policy::decide::decide;
+use ringfence_policy::{ClientPolicy, Decision, Refusal};
 
 use crate::World;
 
