@@ -38,7 +38,9 @@ impl Session {
         if self.server.partial.is_empty() {
             release(&mut self.server.partial);
         }
-        result.map(|()| at).map_err(|error| server_fault(error, out))
+        result.map_err(|error| server_fault(error, out))?;
+        self.retry(now, out)?;
+        Ok(at)
     }
 
     fn server_messages(

@@ -38,8 +38,7 @@ pub(super) enum Own {
 
 impl Session {
     /// Takes bytes that the client sent. Returns how many were taken; fewer than given while the session waits
-    /// ([`Session::is_waiting`]): keep the rest, and offer it again (even if it is empty) after the next server bytes
-    /// or the answered need.
+    /// ([`Session::is_waiting`]): keep the rest, and offer it again after the next server bytes or the answered need.
     pub fn client_bytes(&mut self, now: Instant, input: &[u8], out: &mut impl Peers) -> Result<usize, Fatal> {
         let mut run = Run::default();
         let mut at = 0;
@@ -101,6 +100,7 @@ impl Session {
                     return Ok(());
                 }
                 let step = self.client_message(now, header, have)?;
+                self.client.waiting = matches!(step, Step::Wait(_));
                 let end = *at + whole.min(rest.len());
                 let beyond = whole.saturating_sub(rest.len());
                 match step {
@@ -174,7 +174,9 @@ impl Session {
         }
         let have = partial.get(Header::LEN..).unwrap_or_default();
         let beyond = header.body - have.len().min(header.body);
-        match self.client_message(now, header, have)? {
+        let step = self.client_message(now, header, have)?;
+        self.client.waiting = matches!(step, Step::Wait(_));
+        match step {
             Step::Pass(permit) => {
                 out.to_server(gate::copied(&partial, permit));
                 self.client.passing = beyond;

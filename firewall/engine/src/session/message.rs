@@ -27,10 +27,8 @@ impl Session {
             return self.during_copy(header, body);
         }
         if self.pending.len() >= self.config.limits.pending && header.tag != fe::TERMINATE {
-            self.client.full = true;
             return Ok(Step::Wait(None));
         }
-        self.client.full = false;
         let step = match header.tag {
             fe::QUERY => self.query(now, header, body)?,
             fe::PARSE => self.parse(now, header, body)?,
@@ -116,27 +114,10 @@ impl Session {
             Err(Undecided::Step(step)) => return Ok(step),
             Err(Undecided::Refused(refusal)) => return Ok(self.refuse(now, &refusal, None, 0, true)),
         };
-        if plan.refusal().is_none() {
-            if let Some(unknown) = plan.unknown() {
-                match self.client.probe {
-                    Probe::None => {
-                        self.client.probe = Probe::Sent;
-                        self.pending.push(Expect::ProbeParse { started: now, fingerprint: plan.fingerprint });
-                        let cycle = self.next_cycle();
-                        self.pending.push(Expect::ProbeSync { cycle });
-                        // The server replaces its unnamed statement, as the query would have done.
-                        self.statements.remove(b"");
-                        return Ok(Step::Wait(Some(Own::Probe { from: unknown.range.start, to: unknown.range.end })));
-                    }
-                    Probe::Sent | Probe::Answered => return Ok(Step::Wait(None)),
-                    Probe::Known => {
-                        let refusal = unknown_relation(unknown);
-                        self.client.probe = Probe::None;
-                        let fingerprint = plan.fingerprint;
-                        return Ok(self.refuse(now, &refusal, Some(&plan), fingerprint, true));
-                    }
-                }
-            }
+        if plan.refusal().is_none()
+            && let Some(unknown) = plan.unknown()
+        {
+            return Ok(self.probe(now, &plan, unknown));
         }
         self.client.probe = Probe::None;
         if let Some(refusal) = self.unaudited(Some(&plan)) {
@@ -176,6 +157,26 @@ impl Session {
         self.portals.remove(b"");
         self.owe_query(running);
         Ok(self.pass(&plan, now))
+    }
+
+    /// Shows the statement to the server's parser only (soundness 13).
+    fn probe(&mut self, now: Instant, plan: &Arc<Plan>, unknown: &Statement) -> Step {
+        match self.client.probe {
+            Probe::None => {
+                self.client.probe = Probe::Sent;
+                self.pending.push(Expect::ProbeParse { started: now, fingerprint: plan.fingerprint });
+                let cycle = self.next_cycle();
+                self.pending.push(Expect::ProbeSync { cycle });
+                // The server replaces its unnamed statement, as the query would have done.
+                self.statements.remove(b"");
+                Step::Wait(Some(Own::Probe { from: unknown.range.start, to: unknown.range.end }))
+            }
+            Probe::Sent | Probe::Answered => Step::Wait(None),
+            Probe::Known => {
+                self.client.probe = Probe::None;
+                self.refuse(now, &unknown_relation(unknown), Some(plan), plan.fingerprint, true)
+            }
+        }
     }
 
     fn function_call(&mut self, now: Instant) -> Step {
@@ -221,11 +222,9 @@ impl Session {
             Err(Undecided::Step(step)) => return Ok(step),
             Err(Undecided::Refused(refusal)) => return Ok(self.refuse(now, &refusal, None, 0, false)),
         };
-        if let Some(refusal) = plan.refusal() {
-            if !self.config.client.observe {
-                let refusal = refusal.clone();
-                return Ok(self.refuse(now, &refusal, Some(&plan), plan.fingerprint, false));
-            }
+        if let Some(refusal) = plan.refusal().filter(|_| !self.config.client.observe) {
+            let refusal = refusal.clone();
+            return Ok(self.refuse(now, &refusal, Some(&plan), plan.fingerprint, false));
         }
         if !message.name.is_empty() && self.statements.len() >= self.config.limits.names {
             return Ok(self.refuse(now, &too_many_names(self.config.limits.names), Some(&plan), plan.fingerprint, false));
@@ -411,10 +410,8 @@ impl Session {
         if let Some(unknown) = plan.unknown() {
             return Err(Undecided::Refused(unknown_relation(unknown)));
         }
-        if let Some(refusal) = plan.refusal() {
-            if !self.config.client.observe {
-                return Err(Undecided::Refused(refusal.clone()));
-            }
+        if let Some(refusal) = plan.refusal().filter(|_| !self.config.client.observe) {
+            return Err(Undecided::Refused(refusal.clone()));
         }
         prepared.fingerprint = plan.fingerprint;
         prepared.plan = Some(plan);

@@ -8,6 +8,7 @@ mod outcome;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 use ringfence_analysis::SessionNames;
 use ringfence_cipher::Presenter;
@@ -143,8 +144,8 @@ struct ClientSide {
     skipping: bool,
     /// A COPY from the client is under way: Sync and Flush are swallowed by it.
     copying: bool,
-    /// Too many replies are owed.
-    full: bool,
+    /// The message at hand cannot be decided yet.
+    waiting: bool,
     /// A wait has sent its Flush.
     flushed: bool,
     probe: Probe,
@@ -227,8 +228,16 @@ impl Session {
         self.need.take()
     }
 
-    /// A new snapshot or policy, asked for or not. Afterwards offer both sides' kept bytes again.
-    pub fn world(&mut self, world: Arc<World>, client: Arc<ClientPolicy>, answers_need: bool) {
+    /// A new snapshot or policy. `answers_need`: it was read after the session asked for it. Afterwards offer both
+    /// sides' kept bytes again.
+    pub fn world(
+        &mut self,
+        now: Instant,
+        world: Arc<World>,
+        client: Arc<ClientPolicy>,
+        answers_need: bool,
+        out: &mut impl Peers,
+    ) -> Result<(), Fatal> {
         let policy_changed = self.config.world.policy_version != world.policy_version;
         self.config.world = world;
         self.config.client = client;
@@ -251,6 +260,18 @@ impl Session {
                 None => {}
             }
         }
+        if !self.server.partial.is_empty() {
+            self.server_bytes(now, &[], out)?;
+        }
+        self.retry(now, out)
+    }
+
+    /// A message that the session itself keeps is looked at again.
+    fn retry(&mut self, now: Instant, out: &mut impl Peers) -> Result<(), Fatal> {
+        if self.client.partial.is_empty() || !self.client.waiting {
+            return Ok(());
+        }
+        self.client_bytes(now, &[], out).map(|_| ())
     }
 
     /// The need could not be met: nothing that waits for it may go on.
@@ -274,10 +295,7 @@ impl Session {
 
     /// The session waits for the server or for a need: keep the client's bytes and offer them again later.
     pub fn is_waiting(&self) -> bool {
-        self.refreshing.is_some()
-            || self.client.flushed
-            || self.client.full
-            || self.client.probe != Probe::None
+        self.client.waiting
     }
 
     /// Outside a transaction with nothing owed: it can be closed without harm.
