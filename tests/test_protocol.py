@@ -404,13 +404,16 @@ def test_huge_startup_is_refused(firewall):
     assert data == b"" or data[:1] == b"E"
 
 
-def test_silence_before_login_ends(firewall):
-    """Connections that say nothing are closed after a while, and logins still work meanwhile."""
-    idle = [socket.create_connection(("127.0.0.1", firewall.port), timeout=90) for _ in range(100)]
-    with firewall.wire("users-api") as w:
+def test_silence_before_login_ends(own_firewall):
+    """Connections that say nothing are closed after a while, and logins work meanwhile."""
+    fw = own_firewall(login_timeout="2s")
+    idle = [socket.create_connection(("127.0.0.1", fw.port), timeout=20) for _ in range(100)]
+    with fw.wire("users-api") as w:
         assert w.simple("SELECT 1").ok().rows == [[b"1"]]
-    start = time.monotonic()
-    assert idle[0].recv(1) == b""
-    assert time.monotonic() - start < 75
-    for s in idle:
-        s.close()
+        start = time.monotonic()
+        for s in idle:
+            while s.recv(100):      # a farewell may come first
+                pass
+            s.close()
+        assert time.monotonic() - start < 10
+        assert w.simple("SELECT 1").ok().rows == [[b"1"]]
