@@ -3,7 +3,11 @@
 //! The server crate loads it (SQL lives there), the policy crate labels its columns, and everything
 //! else only reads it. Names are stored as the server stores them: folded, at most 63 bytes.
 
+use std::sync::OnceLock;
+
 use foldhash::{HashMap, HashSet};
+
+use crate::reach::Index;
 
 /// What a column is called wherever names may change: the table's OID and the attribute number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -123,9 +127,13 @@ pub struct Catalog {
     /// Types from OID 16384 whose values look like a built-in type's on the wire, by that type's OID: domains (their
     /// base type, all the way down), citext (text), and arrays of either (text[], …).
     pub wire_types: HashMap<u32, u32>,
+    /// Extensions whose functions do what their arguments allow, by the policy's word.
+    pub trusted_extensions: HashSet<Box<str>>,
     /// 128-bit hashes of catalog texts (defaults, index and constraint definitions, bodies) that belong to
     /// relations with labelled columns or to functions that name them. See `text_hash`.
     pub sensitive_texts: HashSet<u128>,
+    /// What each relation reaches, worked out at first use.
+    index: OnceLock<Index>,
 }
 
 impl Catalog {
@@ -157,6 +165,7 @@ impl Catalog {
 
     /// For the policy to set labels, before the snapshot is shared.
     pub fn relations_mut(&mut self) -> &mut [Relation] {
+        self.index = OnceLock::new();
         &mut self.relations
     }
 
@@ -182,7 +191,26 @@ impl Catalog {
         self.functions.get(name).map_or(&[], Vec::as_slice)
     }
 
+    /// Whether the function belongs to a trusted extension.
+    pub fn trusts(&self, function: &Function) -> bool {
+        function
+            .extension
+            .as_ref()
+            .is_some_and(|name| self.trusted_extensions.contains(name))
+    }
+
+    pub(crate) fn index(&self) -> &Index {
+        self.index.get_or_init(|| Index::build(self))
+    }
+
     pub fn all_functions(&self) -> impl Iterator<Item = &Function> {
         self.functions.values().flatten()
     }
+}
+
+/// The key of [`Catalog::sensitive_texts`].
+pub fn text_hash(text: &[u8]) -> u128 {
+    use std::hash::BuildHasher;
+    let half = |seed| foldhash::quality::FixedState::with_seed(seed).hash_one(text);
+    (u128::from(half(0x7269_6e67)) << 64) | u128::from(half(0x6665_6e63))
 }

@@ -4,11 +4,50 @@
 //! (`arbiter`): where statements begin and end, what kind they are, and which relations, columns, whole
 //! rows and functions occur anywhere in them. `sqlparser` then explains (`shape`) where the labelled columns
 //! stand, and must account for every occurrence that the arbiter counted. What is not accounted for is a
-//! [`Violation`], never a pass.
+//! [`facts::Violation`], never a pass.
 
+mod arbiter;
+mod bodies;
 pub mod builtin;
 pub mod catalog;
 pub mod facts;
+mod fingerprint;
+pub mod functions;
+pub mod names;
+mod reach;
+mod resolve;
+pub mod settings;
+mod shape;
+mod statement;
 
-pub use catalog::{Catalog, Column, ColumnId, LabelId, Relation};
+pub use arbiter::{MAX_DEPTH, MAX_TEXT, SyntaxError};
+pub use catalog::{Catalog, Column, ColumnId, LabelId, Relation, text_hash};
 pub use facts::{Analysis, Statement};
+pub use fingerprint::fingerprint;
+pub use names::SessionNames;
+
+/// What every statement of `text` reads, writes, computes and returns.
+///
+/// `session` holds the names that this session created since the snapshot; they carry nothing labelled.
+pub fn analyse(
+    text: &str,
+    catalog: &Catalog,
+    session: &SessionNames,
+) -> Result<Analysis, SyntaxError> {
+    let statements =
+        arbiter::statements(text, |seen| statement::judge(text, seen, catalog, session))?;
+    Ok(Analysis {
+        statements: if statements.is_empty() {
+            vec![statement::empty(text.len())]
+        } else {
+            statements
+        },
+        setting_dependent: setting_dependent(text),
+    })
+}
+
+/// A backslash, or a byte beyond ASCII, can read otherwise under other settings. (A backslash outside literals is
+/// rare, so where it stands is not asked.)
+fn setting_dependent(text: &str) -> bool {
+    text.bytes().any(|byte| byte == b'\\' || byte >= 0x80)
+}

@@ -1,0 +1,57 @@
+//! The server's own grammar (libpg_query), and the one file that imports it.
+//!
+//! It says where statements begin and end, what kind they are, and which names occur anywhere in them.
+
+mod children;
+mod dml;
+mod error;
+pub(crate) mod seen;
+mod utility;
+mod walk;
+
+use pg_raw_parse::list::NodeList as List;
+use pg_raw_parse::{ConstValue, Node, nodes, raw};
+
+pub use error::SyntaxError;
+pub(crate) use seen::Seen;
+
+/// Longer texts are refused: every byte of it is parsed, and a plan for it would never be used again.
+pub const MAX_TEXT: usize = 64 << 20;
+/// Deeper trees are refused where something labelled is reached (the second parser gets no deeper ones).
+pub const MAX_DEPTH: usize = 256;
+/// The tree is walked by recursion, and dropped by recursion in the second parser.
+const STACK_RED_ZONE: usize = 96 << 10;
+const STACK_SEGMENT: usize = 4 << 20;
+
+/// Runs `work` where the stack suffices for another level of recursion.
+pub(crate) fn with_stack<R>(work: impl FnOnce() -> R) -> R {
+    stacker::maybe_grow(STACK_RED_ZONE, STACK_SEGMENT, work)
+}
+
+/// Parses `text` and hands every statement to `each` while the tree lives.
+pub(crate) fn statements<R>(
+    text: &str,
+    mut each: impl FnMut(Seen<'_>) -> R,
+) -> Result<Vec<R>, SyntaxError> {
+    if text.len() > MAX_TEXT {
+        return Err(SyntaxError::limit("statement is too long"));
+    }
+    let parsed = match pg_raw_parse::parse(text) {
+        Ok(parsed) => parsed.into_inner(),
+        Err(error) => return Err(error::locate(text, &error.to_string())),
+    };
+    let mut results = Vec::with_capacity(parsed.len());
+    for statement in parsed.iter() {
+        let range = walk::trimmed(text, statement.stmt_location, statement.stmt_len);
+        let seen = utility::statement(text, range, statement.stmt());
+        results.push(each(seen));
+    }
+    Ok(results)
+}
+
+/// The parser's complaint about a text, if any.
+fn message_of(text: &str) -> Option<String> {
+    pg_raw_parse::parse(text)
+        .err()
+        .map(|error| error.to_string())
+}

@@ -1,0 +1,234 @@
+//! What the arbiter saw in one statement: plain data that borrows names from the parse tree, no decision.
+
+use std::ops::Range;
+
+use smallvec::SmallVec;
+
+use crate::facts::{Access, Effect, Kind, Rule, Violation};
+
+/// Where something stands, as the rule that it would break there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub rule: Rule,
+    pub construct: &'static str,
+    /// Bare in a select list (or RETURNING) whose values reach only the outermost one: allowed if the shape agrees.
+    pub output: bool,
+    /// The value of a catalog text here reaches the client unchanged, or is only tested for NULL.
+    pub text: bool,
+}
+
+impl Place {
+    pub(crate) const fn filter(construct: &'static str) -> Self {
+        Self::of(Rule::Filter, construct)
+    }
+
+    pub(crate) const fn of(rule: Rule, construct: &'static str) -> Self {
+        Self {
+            rule,
+            construct,
+            output: false,
+            text: false,
+        }
+    }
+
+    pub(crate) const OUTPUT: Self = Self {
+        rule: Rule::Derived,
+        construct: "select list",
+        output: true,
+        text: true,
+    };
+}
+
+#[derive(Debug)]
+pub(crate) struct RelationRef<'a> {
+    pub schema: Option<&'a str>,
+    pub name: &'a str,
+    pub position: usize,
+    pub access: Access,
+    /// The common table expression that this name is, if one is in scope.
+    pub cte: Option<usize>,
+    /// It need not exist: a name being created, or `IF EXISTS`.
+    pub may_miss: bool,
+}
+
+/// `WITH name AS (…)`: the relations under it.
+#[derive(Debug)]
+pub(crate) struct Cte<'a> {
+    pub name: &'a str,
+    pub renamed: bool,
+    pub relations: Range<usize>,
+}
+
+/// A FROM item (or DML target), as its columns can be called.
+#[derive(Debug)]
+pub(crate) struct Item<'a> {
+    pub alias: &'a str,
+    /// Column aliases `t(a, b)`.
+    pub names: SmallVec<[&'a str; 2]>,
+    /// Relations under it (indices): one if `base`.
+    pub relations: Range<usize>,
+    /// A table name, not a subquery, join or function.
+    pub base: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct ColumnRef<'a> {
+    pub parts: SmallVec<[&'a str; 2]>,
+    pub star: bool,
+    pub position: usize,
+    pub place: Place,
+    /// For a star: the relations in the FROM clause that it expands.
+    pub from: Range<usize>,
+}
+
+#[derive(Debug)]
+pub(crate) struct FunctionRef<'a> {
+    pub schema: Option<&'a str>,
+    pub name: &'a str,
+    pub position: usize,
+    /// First argument, if it is a string literal.
+    pub literal: Option<&'a str>,
+    pub place: Place,
+}
+
+/// An operator or type name.
+#[derive(Debug)]
+pub(crate) struct NameRef<'a> {
+    pub schema: Option<&'a str>,
+    pub name: &'a str,
+    pub position: usize,
+}
+
+/// `JOIN … USING (names)`, or NATURAL.
+#[derive(Debug)]
+pub(crate) struct Merge<'a> {
+    pub names: SmallVec<[&'a str; 2]>,
+    pub natural: bool,
+    pub relations: Range<usize>,
+}
+
+/// `ORDER BY 2`: the columns that the position may mean.
+#[derive(Debug)]
+pub(crate) struct Ordinal {
+    pub position: usize,
+    pub columns: SmallVec<[usize; 2]>,
+    pub construct: &'static str,
+}
+
+/// A value bound for a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Value {
+    Parameter(u16),
+    Literal {
+        token: bool,
+    },
+    Default,
+    /// A bare column; if it is labelled, it has a violation of its own.
+    Column,
+    Other,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum StoreColumn<'a> {
+    Named(&'a str),
+    /// INSERT without a column list: the position.
+    At(usize),
+    /// Every column of the target.
+    All,
+}
+
+/// INSERT or UPDATE of one column.
+#[derive(Debug)]
+pub(crate) struct Store<'a> {
+    /// Index of the target relation.
+    pub relation: usize,
+    pub column: StoreColumn<'a>,
+    pub position: usize,
+    pub access: Access,
+    pub value: Value,
+}
+
+#[derive(Debug)]
+pub(crate) struct Seen<'a> {
+    pub range: Range<usize>,
+    pub kind: Kind,
+    pub verb: &'static str,
+    pub relations: Vec<RelationRef<'a>>,
+    pub ctes: Vec<Cte<'a>>,
+    pub items: Vec<Item<'a>>,
+    pub columns: Vec<ColumnRef<'a>>,
+    pub functions: Vec<FunctionRef<'a>>,
+    pub operators: Vec<NameRef<'a>>,
+    pub types: Vec<NameRef<'a>>,
+    /// `column AS name` in a select list: (name, column).
+    pub renames: Vec<(&'a str, usize)>,
+    /// Names that the statement gives to select-list items.
+    pub given: Vec<&'a str>,
+    pub merges: Vec<Merge<'a>>,
+    pub ordinals: Vec<Ordinal>,
+    pub stores: Vec<Store<'a>>,
+    /// Outermost select list: which items are catalog text, if there is no star in it.
+    pub text_outputs: Option<Vec<bool>>,
+    /// There is a star in it.
+    pub starred: bool,
+    pub violations: Vec<Violation>,
+    pub effect: Effect,
+    pub writes: bool,
+    /// Deepest nesting of the parse tree.
+    pub depth: usize,
+    /// Something that servers before this version read otherwise, and where.
+    pub newer_syntax: Option<(u32, usize)>,
+    /// Start of the text of the statement that `shape` explains: the whole, or what follows DECLARE … FOR.
+    pub query_at: usize,
+    /// It returns rows that the shape can explain.
+    pub query: bool,
+}
+
+impl<'a> Seen<'a> {
+    pub(crate) fn new(range: Range<usize>) -> Self {
+        Self {
+            query_at: range.start,
+            range,
+            kind: Kind::Other,
+            verb: "STATEMENT",
+            relations: Vec::new(),
+            ctes: Vec::new(),
+            items: Vec::new(),
+            columns: Vec::new(),
+            functions: Vec::new(),
+            operators: Vec::new(),
+            types: Vec::new(),
+            renames: Vec::new(),
+            given: Vec::new(),
+            merges: Vec::new(),
+            ordinals: Vec::new(),
+            stores: Vec::new(),
+            text_outputs: None,
+            starred: false,
+            violations: Vec::new(),
+            effect: Effect::None,
+            writes: false,
+            depth: 0,
+            newer_syntax: None,
+            query: false,
+        }
+    }
+
+    pub(crate) fn newer(&mut self, version: u32, position: usize) {
+        let known = self.newer_syntax.get_or_insert((version, position));
+        known.0 = known.0.max(version);
+    }
+
+    pub(crate) fn violation(
+        &mut self,
+        rule: Rule,
+        construct: impl AsRef<str>,
+        position: Option<usize>,
+    ) {
+        self.violations.push(Violation {
+            rule,
+            construct: construct.as_ref().into(),
+            position,
+        });
+    }
+}

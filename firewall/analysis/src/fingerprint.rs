@@ -1,0 +1,320 @@
+//! A statement's shape as 64 bits: literals and numbers are one thing, white space and comments are none, lists of
+//! literals have one length. Lexical, in one pass, without allocation, on any bytes.
+
+const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
+const LITERAL: u64 = 0x3f;
+
+/// The fingerprint of a text.
+pub fn fingerprint(text: &[u8]) -> u64 {
+    let mut state = State {
+        hash: SEED,
+        list: List::None,
+    };
+    let mut rest = text;
+    while let Some((&first, tail)) = rest.split_first() {
+        rest = match class(first) {
+            Class::Blank => tail,
+            Class::Word => {
+                let len = 1 + span(tail, |b| {
+                    matches!(class(b), Class::Word | Class::Digit) || b == b'$'
+                });
+                let (word, after) = split(rest, len);
+                match (word, after.first()) {
+                    ([b'e' | b'E' | b'b' | b'B' | b'x' | b'X' | b'n' | b'N'], Some(b'\'')) => {
+                        state.literal();
+                        let escapes = matches!(word, [b'e' | b'E']);
+                        quoted(after, b'\'', escapes)
+                    }
+                    _ => {
+                        state.word(word);
+                        after
+                    }
+                }
+            }
+            Class::Digit => {
+                state.literal();
+                let len = span(rest, |b| {
+                    matches!(class(b), Class::Word | Class::Digit) || b == b'.'
+                });
+                split(rest, len).1
+            }
+            Class::Quote => {
+                state.literal();
+                quoted(rest, b'\'', false)
+            }
+            Class::Name => {
+                let after = quoted(rest, b'"', false);
+                let len = rest.len() - after.len();
+                state.word(split(rest, len).0);
+                after
+            }
+            Class::Dollar => dollar(rest, &mut state),
+            Class::Other => match (first, tail.first()) {
+                (b'-', Some(b'-')) => {
+                    let len = span(rest, |b| b != b'\n');
+                    split(rest, len).1
+                }
+                (b'/', Some(b'*')) => comment(rest),
+                (b'.', Some(b'0'..=b'9')) => {
+                    state.literal();
+                    let len = span(tail, |b| matches!(class(b), Class::Word | Class::Digit));
+                    split(tail, len).1
+                }
+                _ => {
+                    state.symbol(first);
+                    tail
+                }
+            },
+        };
+    }
+    state.finish()
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Blank,
+    Word,
+    Digit,
+    Quote,
+    Name,
+    Dollar,
+    Other,
+}
+
+const CLASSES: [Class; 256] = {
+    let mut table = [Class::Other; 256];
+    let mut at = 0;
+    while at < 256 {
+        #[allow(clippy::indexing_slicing, clippy::cast_possible_truncation)]
+        {
+            table[at] = match at as u8 {
+                b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c => Class::Blank,
+                b'a'..=b'z' | b'A'..=b'Z' | b'_' | 0x80..=0xff => Class::Word,
+                b'0'..=b'9' => Class::Digit,
+                b'\'' => Class::Quote,
+                b'"' => Class::Name,
+                b'$' => Class::Dollar,
+                _ => Class::Other,
+            };
+        }
+        at += 1;
+    }
+    table
+};
+
+fn class(byte: u8) -> Class {
+    CLASSES
+        .get(usize::from(byte))
+        .copied()
+        .unwrap_or(Class::Other)
+}
+
+/// Where a list of literals stands: `(?`, `(?,`, ….
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum List {
+    None,
+    /// A literal was hashed.
+    Literal,
+    /// A comma after a literal is held back.
+    Comma,
+}
+
+struct State {
+    hash: u64,
+    list: List,
+}
+
+impl State {
+    fn mix(&mut self, value: u64) {
+        let product = u128::from(self.hash ^ value) * u128::from(0xd6e8_feb8_6659_fd93_u64);
+        #[allow(clippy::cast_possible_truncation)]
+        {
+            self.hash = (product >> 64) as u64 ^ product as u64;
+        }
+    }
+
+    /// Literals after the first of a comma-separated run leave no trace.
+    fn literal(&mut self) {
+        if self.list != List::Comma {
+            self.mix(LITERAL);
+        }
+        self.list = List::Literal;
+    }
+
+    fn settle(&mut self) {
+        if self.list == List::Comma {
+            self.mix(u64::from(b','));
+        }
+        self.list = List::None;
+    }
+
+    fn symbol(&mut self, symbol: u8) {
+        if symbol == b',' && self.list == List::Literal {
+            self.list = List::Comma;
+            return;
+        }
+        self.settle();
+        // A trailing semicolon is not part of the statement.
+        if symbol != b';' {
+            self.mix(u64::from(symbol));
+        }
+    }
+
+    fn word(&mut self, word: &[u8]) {
+        self.settle();
+        self.mix(0x100 | word.len() as u64);
+        let fold = |b: u8| if b.is_ascii_uppercase() { b | 0x20 } else { b };
+        for chunk in word.chunks(8) {
+            let value = chunk
+                .iter()
+                .fold(0_u64, |value, b| value << 8 | u64::from(fold(*b)));
+            self.mix(value);
+        }
+    }
+
+    fn finish(mut self) -> u64 {
+        self.settle();
+        self.mix(0);
+        self.hash
+    }
+}
+
+fn span(bytes: &[u8], matches: impl Fn(u8) -> bool) -> usize {
+    bytes
+        .iter()
+        .position(|b| !matches(*b))
+        .unwrap_or(bytes.len())
+}
+
+fn split(bytes: &[u8], at: usize) -> (&[u8], &[u8]) {
+    bytes.split_at_checked(at).unwrap_or((bytes, &[]))
+}
+
+/// What follows a quoted thing at the start of `bytes`.
+fn quoted(bytes: &[u8], quote: u8, escapes: bool) -> &[u8] {
+    let mut rest = split(bytes, 1).1;
+    loop {
+        let len = span(rest, |b| b != quote && !(escapes && b == b'\\'));
+        rest = split(rest, len).1;
+        match rest {
+            [b'\\', _, tail @ ..] if escapes => rest = tail,
+            [_, second, tail @ ..] if *second == quote => rest = tail,
+            [_, tail @ ..] => return tail,
+            [] => return &[],
+        }
+    }
+}
+
+/// `$1`, `$$…$$`, `$tag$…$tag$`, or a lone dollar.
+fn dollar<'a>(bytes: &'a [u8], state: &mut State) -> &'a [u8] {
+    let tail = split(bytes, 1).1;
+    if tail.first().is_some_and(u8::is_ascii_digit) {
+        state.literal();
+        return split(tail, span(tail, |b| b.is_ascii_digit())).1;
+    }
+    let tag = span(tail, |b| matches!(class(b), Class::Word | Class::Digit));
+    let (opening, body) = split(bytes, tag + 2);
+    if opening.last() != Some(&b'$') || opening.len() != tag + 2 {
+        state.symbol(b'$');
+        return tail;
+    }
+    state.literal();
+    let mut at = 0;
+    while let Some(offset) = body
+        .get(at..)
+        .and_then(|b| b.iter().position(|b| *b == b'$'))
+    {
+        at += offset;
+        if body.get(at..).is_some_and(|b| b.starts_with(opening)) {
+            return split(body, at + opening.len()).1;
+        }
+        at += 1;
+    }
+    &[]
+}
+
+/// What follows a (nested) comment.
+fn comment(bytes: &[u8]) -> &[u8] {
+    let mut depth = 0_usize;
+    let mut rest = bytes;
+    loop {
+        match rest {
+            [b'/', b'*', tail @ ..] => {
+                depth += 1;
+                rest = tail;
+            }
+            [b'*', b'/', tail @ ..] => {
+                depth -= 1;
+                rest = tail;
+                if depth == 0 {
+                    return rest;
+                }
+            }
+            [_, tail @ ..] => rest = split(tail, span(tail, |b| b != b'*' && b != b'/')).1,
+            [] => return &[],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fingerprint as f;
+
+    fn same(a: &str, b: &str) {
+        assert_eq!(f(a.as_bytes()), f(b.as_bytes()), "{a} / {b}");
+    }
+
+    fn other(a: &str, b: &str) {
+        assert_ne!(f(a.as_bytes()), f(b.as_bytes()), "{a} / {b}");
+    }
+
+    #[test]
+    fn literals_and_white_space_do_not_count() {
+        same("SELECT 1", "select   2 ;");
+        same("SELECT 'a'", "SELECT 'it''s'");
+        same("SELECT 'a'", "SELECT E'it\\'s'");
+        same("SELECT 'a'", "SELECT $t$ x $ $t$");
+        same("SELECT $1", "SELECT 42.5e3");
+        same("SELECT .5", "SELECT 1");
+        same(
+            "SELECT a FROM t WHERE id IN (1)",
+            "SELECT a FROM t WHERE id IN (1, 2,\n 3)",
+        );
+        same("SELECT 1 -- a", "SELECT 1");
+        same("SELECT 1 -- a\n", "SELECT 1");
+        same("/* a /* b */ c */ SELECT 1", "SELECT 1");
+        same("SELECT 1", "SELECT 1 /* open");
+    }
+
+    #[test]
+    fn names_and_structure_do() {
+        other("SELECT a", "SELECT b");
+        other("SELECT a", "SELECT \"a\"");
+        other("SELECT a, b", "SELECT a");
+        other("SELECT 1, a", "SELECT 1");
+        other("SELECT a.b", "SELECT a b");
+        other("SELECT (1)", "SELECT 1");
+        other("SELECT 1 + 1", "SELECT 1 - 1");
+        other("", "SELECT");
+    }
+
+    #[test]
+    fn any_bytes_end() {
+        for text in [
+            &b"'"[..],
+            b"\"",
+            b"$",
+            b"$a",
+            b"$$",
+            b"/*",
+            b"--",
+            b"e'",
+            b"\\",
+            b"\xff\x00'\x80",
+            b"E'\\",
+            b"'a''",
+        ] {
+            f(text);
+        }
+    }
+}

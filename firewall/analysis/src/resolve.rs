@@ -1,0 +1,715 @@
+//! What the arbiter saw, laid over the catalog: which labelled columns are reached, by name and conservatively, and
+//! which rule each of them would break where it stands.
+
+use smallvec::SmallVec;
+
+use crate::arbiter::Seen;
+use crate::arbiter::seen::{ColumnRef, Item, Place, RelationRef, StoreColumn, Value};
+use crate::builtin;
+use crate::catalog::{Catalog, ColumnId, LabelId, Relation};
+use crate::facts::{Access, ColumnUse, Kind, Rule, Use, Violation};
+use crate::names::SessionNames;
+use crate::reach::{Marked, Reach, Why};
+
+/// A labelled column that a name may mean.
+pub(crate) type Hit = (ColumnId, Why);
+pub(crate) type Hits = SmallVec<[Hit; 4]>;
+
+pub(crate) struct Resolved<'s, 'a, 'c> {
+    pub seen: &'s Seen<'a>,
+    pub catalog: &'c Catalog,
+    /// For each relation name: what it may be.
+    pub candidates: Vec<SmallVec<[&'c Relation; 2]>>,
+    pub hot: Vec<bool>,
+    pub unknown: Vec<Box<str>>,
+    pub any_hot: bool,
+    tainted: SmallVec<[(&'a str, Hit); 16]>,
+}
+
+/// A bare labelled column where the shape may allow it.
+#[derive(Debug)]
+pub(crate) struct Candidate {
+    pub position: usize,
+    pub hits: Hits,
+    pub place: Place,
+}
+
+const SYSTEM_COLUMNS: [&str; 6] = ["ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"];
+
+impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
+    pub(crate) fn new(seen: &'s Seen<'a>, catalog: &'c Catalog, session: &SessionNames) -> Self {
+        let mut resolved = Self {
+            seen,
+            catalog,
+            candidates: Vec::with_capacity(seen.relations.len()),
+            hot: vec![false; seen.relations.len()],
+            unknown: Vec::new(),
+            any_hot: false,
+            tainted: SmallVec::new(),
+        };
+        for (at, relation) in seen.relations.iter().enumerate() {
+            let found = if relation.cte.is_some() {
+                SmallVec::new()
+            } else {
+                candidates(catalog, relation)
+            };
+            if found.is_empty()
+                && relation.cte.is_none()
+                && !relation.may_miss
+                && !session.contains(relation.name)
+            {
+                let name: Box<str> = relation.name.into();
+                if !resolved.unknown.contains(&name) {
+                    resolved.unknown.push(name);
+                }
+            }
+            let hot = found
+                .iter()
+                .any(|r| catalog.index().of(r.oid).is_some_and(Reach::reads_hot));
+            if let Some(slot) = resolved.hot.get_mut(at) {
+                *slot = hot;
+            }
+            resolved.any_hot |= hot;
+            resolved.candidates.push(found);
+        }
+        if resolved.any_hot {
+            resolved.heat_ctes();
+            resolved.taint_names();
+        }
+        resolved
+    }
+
+    /// A CTE's name is hot if anything under it is.
+    fn heat_ctes(&mut self) {
+        let mut changed = true;
+        while changed {
+            changed = false;
+            for (at, relation) in self.seen.relations.iter().enumerate() {
+                let Some(cte) = relation.cte.and_then(|cte| self.seen.ctes.get(cte)) else {
+                    continue;
+                };
+                if self.is_hot(at) || !self.any_hot_in(cte.relations.clone()) {
+                    continue;
+                }
+                if let Some(slot) = self.hot.get_mut(at) {
+                    *slot = true;
+                    changed = true;
+                }
+            }
+        }
+    }
+
+    pub(crate) fn is_hot(&self, relation: usize) -> bool {
+        self.hot.get(relation).copied().unwrap_or(false)
+    }
+
+    fn any_hot_in(&self, mut relations: std::ops::Range<usize>) -> bool {
+        relations.any(|at| self.is_hot(at))
+    }
+
+    pub(crate) fn marked(
+        &self,
+        relation: usize,
+    ) -> impl Iterator<Item = &'c Marked> + use<'_, 's, 'a, 'c> {
+        self.candidates
+            .get(relation)
+            .into_iter()
+            .flatten()
+            .filter_map(|r| self.catalog.index().of(r.oid))
+            .flat_map(|reach| &reach.columns)
+    }
+
+    /// Names under which labelled columns can be called anywhere in the statement.
+    fn taint_names(&mut self) {
+        for at in 0..self.seen.relations.len() {
+            let found: SmallVec<[(&'a str, Hit); 8]> = self
+                .marked(at)
+                .map(|marked| (&*marked.name, (marked.id, marked.why)))
+                .filter_map(|(name, hit)| self.own_name(at, name).map(|name| (name, hit)))
+                .collect();
+            for (name, hit) in found {
+                self.taint(name, hit);
+            }
+        }
+        for item in self.seen.items.iter().filter(|item| !item.names.is_empty()) {
+            if item.base {
+                for relation in item.relations.clone() {
+                    let found: Hits4<'a> = self
+                        .marked(relation)
+                        .filter_map(|m| item.names.get(m.index).map(|name| (*name, (m.id, m.why))))
+                        .collect();
+                    for (name, hit) in found {
+                        self.taint(name, hit);
+                    }
+                }
+            }
+            // Of a subquery, join or CTE (or a base name that is a CTE) any column may be the labelled one.
+            let through_cte = item.base
+                && item
+                    .relations
+                    .clone()
+                    .any(|at| self.seen.relations.get(at).is_some_and(|r| r.cte.is_some()));
+            if !item.base || through_cte {
+                for hit in self.under(item.relations.clone()) {
+                    for name in &item.names {
+                        self.taint(name, hit);
+                    }
+                }
+            }
+        }
+        let mut changed = true;
+        while changed {
+            changed = false;
+            for (name, column) in &self.seen.renames {
+                let Some(column) = self.seen.columns.get(*column) else {
+                    continue;
+                };
+                for hit in self.named(column) {
+                    changed |= self.taint(name, hit);
+                }
+            }
+        }
+    }
+
+    /// The catalog's names live as long as the snapshot; the statement's own spelling is as good.
+    fn own_name(&self, _relation: usize, name: &str) -> Option<&'a str> {
+        self.seen
+            .columns
+            .iter()
+            .flat_map(|column| column.parts.iter())
+            .chain(self.seen.merges.iter().flat_map(|merge| merge.names.iter()))
+            .chain(self.seen.functions.iter().map(|f| &f.name))
+            .find(|part| **part == name)
+            .copied()
+    }
+
+    fn taint(&mut self, name: &'a str, hit: Hit) -> bool {
+        if self.tainted.contains(&(name, hit)) {
+            return false;
+        }
+        self.tainted.push((name, hit));
+        true
+    }
+
+    pub(crate) fn tainted(&self, name: &str) -> Hits {
+        self.tainted
+            .iter()
+            .filter(|(known, _)| *known == name)
+            .map(|(_, hit)| *hit)
+            .collect()
+    }
+
+    /// Every labelled column under these relations, CTEs followed.
+    pub(crate) fn under(&self, relations: std::ops::Range<usize>) -> Hits {
+        let mut hits = Hits::new();
+        let mut visited: SmallVec<[usize; 8]> = SmallVec::new();
+        let mut pending: SmallVec<[usize; 8]> = relations.collect();
+        while let Some(at) = pending.pop() {
+            if visited.contains(&at) {
+                continue;
+            }
+            visited.push(at);
+            for marked in self.marked(at) {
+                if !hits.contains(&(marked.id, marked.why)) {
+                    hits.push((marked.id, marked.why));
+                }
+            }
+            let cte = self.seen.relations.get(at).and_then(|r| r.cte);
+            if let Some(cte) = cte.and_then(|cte| self.seen.ctes.get(cte)) {
+                pending.extend(cte.relations.clone());
+            }
+        }
+        hits
+    }
+
+    /// Labelled columns that a (non-star) reference may mean by its name.
+    fn named(&self, column: &ColumnRef<'a>) -> Hits {
+        if column.star {
+            return Hits::new();
+        }
+        if let [.., qualifier, last] = column.parts.as_slice()
+            && self.clearly_other(qualifier, last)
+        {
+            return Hits::new();
+        }
+        let mut hits = Hits::new();
+        for part in &column.parts {
+            for hit in self.tainted(part) {
+                if !hits.contains(&hit) {
+                    hits.push(hit);
+                }
+            }
+        }
+        hits
+    }
+
+    /// `o.email` where `o` is, everywhere in the statement, a table whose `email` is unlabelled.
+    fn clearly_other(&self, qualifier: &str, name: &str) -> bool {
+        let mut items = self.items(qualifier).peekable();
+        items.peek().is_some()
+            && items.all(|item| {
+                item.base
+                    && item.names.is_empty()
+                    && item.relations.clone().all(|at| {
+                        let known = self.seen.relations.get(at).is_some_and(|r| r.cte.is_none());
+                        known
+                            && self.candidates.get(at).is_some_and(|c| !c.is_empty())
+                            && !self.marked(at).any(|marked| &*marked.name == name)
+                    })
+            })
+    }
+
+    fn items<'i>(&'i self, alias: &'i str) -> impl Iterator<Item = &'i Item<'a>> {
+        self.seen
+            .items
+            .iter()
+            .filter(move |item| item.alias == alias)
+    }
+
+    /// Whether `qualifier.name` is sure to be a column, not a function called on the row.
+    fn is_column(&self, item: &Item<'a>, name: &str) -> bool {
+        if crate::functions::class(name).is_none() && self.catalog.functions(name).is_empty() {
+            return true;
+        }
+        if item.base {
+            return item.names.contains(&name)
+                || item.relations.clone().all(|at| {
+                    self.candidates.get(at).is_some_and(|found| {
+                        !found.is_empty() && found.iter().all(|r| r.column(name).is_some())
+                    })
+                });
+        }
+        false
+    }
+
+    /// One column reference: what it reaches, and what rule applies.
+    fn column(&self, column: &ColumnRef<'a>, found: &mut Found) {
+        if column.star {
+            return self.star(column, found);
+        }
+        let Some(last) = column.parts.last() else {
+            return;
+        };
+        let qualifier = column.parts.iter().rev().nth(1);
+        let named = self.named(column);
+        let known_name = !named.is_empty();
+        for (id, why) in &named {
+            match why {
+                Why::Label(_) if column.place.output => {}
+                Why::Label(label) => found.violation(*id, *label, column.place, column.position),
+                Why::Text if column.place.text => {}
+                Why::Text => found.catalog_text(*id, column.position),
+                Why::Row(id, label) => {
+                    let place = Place::of(Rule::WholeRow, "column of a row type");
+                    found.violation(*id, *label, place, column.position);
+                }
+            }
+        }
+        if column.place.output && named.iter().any(|(_, why)| matches!(why, Why::Label(_))) {
+            let hits = named
+                .iter()
+                .filter(|(_, why)| matches!(why, Why::Label(_)))
+                .copied()
+                .collect();
+            found.candidates.push(Candidate {
+                position: column.position,
+                hits,
+                place: column.place,
+            });
+        }
+        // A whole row, by the name of its table or alias.
+        let row = match qualifier {
+            None => self.items(last).collect::<SmallVec<[&Item<'a>; 2]>>(),
+            Some(qualifier) => self
+                .items(qualifier)
+                .filter(|item| {
+                    !(known_name || SYSTEM_COLUMNS.contains(last) || self.is_column(item, last))
+                })
+                .collect(),
+        };
+        for item in row {
+            for (id, why) in self.under(item.relations.clone()) {
+                match why {
+                    Why::Label(label) | Why::Row(_, label) => {
+                        found.violation(
+                            id,
+                            label,
+                            Place::of(Rule::WholeRow, "whole row"),
+                            column.position,
+                        );
+                    }
+                    Why::Text => found.catalog_text(id, column.position),
+                }
+            }
+        }
+        if SYSTEM_COLUMNS.contains(last) {
+            self.system_column(qualifier.copied(), column.position, found);
+        }
+    }
+
+    fn system_column(&self, qualifier: Option<&str>, position: usize, found: &mut Found) {
+        for item in &self.seen.items {
+            if qualifier.is_some_and(|qualifier| qualifier != item.alias) {
+                continue;
+            }
+            for at in item.relations.clone() {
+                let own = self
+                    .candidates
+                    .get(at)
+                    .into_iter()
+                    .flatten()
+                    .any(|r| !r.system);
+                if !own {
+                    continue;
+                }
+                for marked in self.marked(at) {
+                    if let Why::Label(label) | Why::Row(_, label) = marked.why {
+                        let place = Place::of(Rule::SystemColumn, "system column");
+                        found.violation(marked.id, label, place, position);
+                    }
+                }
+            }
+        }
+    }
+
+    fn star(&self, column: &ColumnRef<'a>, found: &mut Found) {
+        let hits = match column.parts.last() {
+            None => self.under(column.from.clone()),
+            Some(qualifier) => {
+                let mut known = false;
+                let mut hits = Hits::new();
+                for item in self.items(qualifier) {
+                    known = true;
+                    hits.extend(self.under(item.relations.clone()));
+                }
+                if !known {
+                    hits = self.under(0..self.seen.relations.len());
+                }
+                hits
+            }
+        };
+        let mut candidates = Hits::new();
+        for (id, why) in hits {
+            match why {
+                Why::Label(_) if column.place.output => candidates.push((id, why)),
+                Why::Label(label) => {
+                    let place = if column.place.rule == Rule::Derived {
+                        Place::of(Rule::WholeRow, "*")
+                    } else {
+                        column.place
+                    };
+                    found.violation(id, label, place, column.position);
+                }
+                Why::Text if column.place.text => {}
+                Why::Text => found.catalog_text(id, column.position),
+                Why::Row(id, label) => {
+                    let place = Place::of(Rule::WholeRow, "column of a row type");
+                    found.violation(id, label, place, column.position);
+                }
+            }
+        }
+        if !candidates.is_empty() {
+            found.candidates.push(Candidate {
+                position: column.position,
+                hits: candidates,
+                place: column.place,
+            });
+        }
+    }
+
+    /// Everything labelled that the statement reaches.
+    pub(crate) fn find(&self) -> Found {
+        let mut found = Found::default();
+        for relation in 0..self.seen.relations.len() {
+            self.whole_relation(relation, &mut found);
+        }
+        for column in &self.seen.columns {
+            self.column(column, &mut found);
+        }
+        // email(u): a column in function notation.
+        for function in &self.seen.functions {
+            for (id, why) in self.tainted(function.name) {
+                if let Why::Label(label) | Why::Row(_, label) = why {
+                    let place = Place::of(Rule::Derived, "function notation");
+                    found.violation(id, label, place, function.position);
+                }
+            }
+        }
+        self.merges(&mut found);
+        self.ordinals(&mut found);
+        self.stores(&mut found);
+        found
+    }
+
+    /// What the mere name of a relation means: views, COPY, DDL.
+    fn whole_relation(&self, at: usize, found: &mut Found) {
+        let Some(relation) = self.seen.relations.get(at) else {
+            return;
+        };
+        let index = self.catalog.index();
+        for candidate in self.candidates.get(at).into_iter().flatten() {
+            if candidate.system && !matches!(relation.access, Access::Read | Access::Lock) {
+                found.other(Rule::Admin, "write to a system catalog", relation.position);
+            }
+            if &*candidate.schema == "pg_toast" && relation.access == Access::Read {
+                found.other(Rule::Statistics, "toast table", relation.position);
+            }
+            let Some(reach) = index.of(candidate.oid) else {
+                continue;
+            };
+            for (id, label) in &reach.view {
+                found.violation(
+                    *id,
+                    *label,
+                    Place::of(Rule::View, "view"),
+                    relation.position,
+                );
+            }
+            if let Some(opaque) = &reach.opaque {
+                let construct = format!("view {} (function {opaque})", candidate.name);
+                found.other(Rule::View, &construct, relation.position);
+            }
+            let rule = match (self.seen.kind, relation.access) {
+                (Kind::CopyIn | Kind::CopyOut, Access::Read | Access::Insert)
+                    if self.seen.relations.len() == 1 && self.seen.columns.is_empty() =>
+                {
+                    Place::of(Rule::Copy, "COPY")
+                }
+                (Kind::CopyIn, Access::Insert) => Place::of(Rule::Copy, "COPY"),
+                (Kind::CreateTableAs, Access::Ddl) => continue,
+                (_, Access::Ddl) => Place::of(Rule::Ddl, self.seen.verb),
+                _ => continue,
+            };
+            for marked in &reach.columns {
+                match marked.why {
+                    Why::Label(label) => found.violation(marked.id, label, rule, relation.position),
+                    Why::Row(id, label) => found.violation(id, label, rule, relation.position),
+                    Why::Text => found.catalog_text(marked.id, relation.position),
+                }
+            }
+        }
+    }
+
+    fn merges(&self, found: &mut Found) {
+        for merge in &self.seen.merges {
+            for name in &merge.names {
+                for (id, why) in self.tainted(name) {
+                    if let Why::Label(label) | Why::Row(_, label) = why {
+                        found.violation(id, label, Place::filter("USING"), usize::MAX);
+                    }
+                }
+            }
+            if !merge.natural || !self.any_hot_in(merge.relations.clone()) {
+                continue;
+            }
+            let plain = merge.relations.clone().all(|at| {
+                self.seen.relations.get(at).is_some_and(|r| r.cte.is_none())
+                    && self.candidates.get(at).is_some_and(|c| !c.is_empty())
+            }) && self
+                .seen
+                .items
+                .iter()
+                .all(|item| item.base && item.names.is_empty());
+            for (id, why) in self.under(merge.relations.clone()) {
+                let (Why::Label(label) | Why::Row(_, label)) = why else {
+                    continue;
+                };
+                let shared = !plain || {
+                    let name = self.catalog.column(id).map(|c| &*c.name);
+                    let holders = merge.relations.clone().filter(|at| {
+                        self.candidates.get(*at).is_some_and(|found| {
+                            found
+                                .iter()
+                                .any(|r| name.is_some_and(|n| r.column(n).is_some()))
+                        })
+                    });
+                    holders.count() > 1
+                };
+                if shared {
+                    found.violation(id, label, Place::filter("NATURAL JOIN"), usize::MAX);
+                }
+            }
+        }
+    }
+
+    fn ordinals(&self, found: &mut Found) {
+        for ordinal in &self.seen.ordinals {
+            let place = Place::filter(ordinal.construct);
+            for column in ordinal
+                .columns
+                .iter()
+                .filter_map(|at| self.seen.columns.get(*at))
+            {
+                let mut reached = Found::default();
+                self.column(column, &mut reached);
+                for candidate in reached.candidates {
+                    if column.star {
+                        found.ordinals.push(Candidate {
+                            position: ordinal.position,
+                            hits: candidate.hits,
+                            place,
+                        });
+                    } else {
+                        for (id, why) in candidate.hits {
+                            if let Why::Label(label) = why {
+                                found.violation(id, label, place, ordinal.position);
+                            }
+                        }
+                    }
+                }
+                let text = self.named(column).iter().any(|(_, why)| *why == Why::Text);
+                if text {
+                    found.other(Rule::CatalogText, ordinal.construct, ordinal.position);
+                }
+            }
+        }
+    }
+
+    fn stores(&self, found: &mut Found) {
+        for store in &self.seen.stores {
+            for marked in self.marked(store.relation) {
+                let meant = match store.column {
+                    StoreColumn::Named(name) => name == &*marked.name,
+                    StoreColumn::At(index) => index == marked.index,
+                    StoreColumn::All => true,
+                };
+                if !meant {
+                    continue;
+                }
+                let label = match marked.why {
+                    Why::Label(label) => label,
+                    Why::Row(id, label) => {
+                        let place = Place::of(Rule::StoredExpression, "value of a row type");
+                        found.violation(id, label, place, store.position);
+                        continue;
+                    }
+                    Why::Text => continue,
+                };
+                if self.seen.kind == Kind::Explain {
+                    found.violation(marked.id, label, Place::filter("EXPLAIN"), store.position);
+                    continue;
+                }
+                match store.value {
+                    Value::Parameter(number) => {
+                        found.stored(marked.id, label, store.access);
+                        let parameter = (number, marked.id, label);
+                        if !found.parameters.contains(&parameter) {
+                            found.parameters.push(parameter);
+                        }
+                    }
+                    Value::Literal { token: true } => {
+                        let place = Place::of(Rule::WrittenToken, "written token");
+                        found.violation(marked.id, label, place, store.position);
+                    }
+                    Value::Literal { token: false } | Value::Default | Value::Column => {
+                        found.stored(marked.id, label, store.access);
+                    }
+                    Value::Other => {
+                        let place = Place::of(Rule::StoredExpression, "stored expression");
+                        found.violation(marked.id, label, place, store.position);
+                    }
+                }
+            }
+        }
+    }
+}
+
+type Hits4<'a> = SmallVec<[(&'a str, Hit); 4]>;
+
+impl Reach {
+    fn reads_hot(&self) -> bool {
+        !self.columns.is_empty() || !self.view.is_empty() || self.opaque.is_some()
+    }
+}
+
+/// The labelled columns of one statement, as far as the arbiter can tell.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub columns: Vec<ColumnUse>,
+    pub violations: Vec<Violation>,
+    /// Bare in a select list: outputs, if the shape agrees.
+    pub candidates: Vec<Candidate>,
+    /// Positions in ORDER BY behind a star: harmless, if the shape finds an unlabelled column there.
+    pub ordinals: Vec<Candidate>,
+    pub parameters: SmallVec<[(u16, ColumnId, LabelId); 2]>,
+}
+
+impl Found {
+    pub(crate) fn violation(
+        &mut self,
+        column: ColumnId,
+        label: LabelId,
+        place: Place,
+        position: usize,
+    ) {
+        let how = Use::Violation(Violation {
+            rule: if label == builtin::STATISTICS {
+                Rule::Statistics
+            } else {
+                place.rule
+            },
+            construct: place.construct.into(),
+            position: known(position),
+        });
+        self.used(ColumnUse { column, label, how });
+    }
+
+    pub(crate) fn stored(&mut self, column: ColumnId, label: LabelId, access: Access) {
+        self.used(ColumnUse {
+            column,
+            label,
+            how: Use::Stored(access),
+        });
+    }
+
+    pub(crate) fn output(&mut self, column: ColumnId, label: LabelId) {
+        self.used(ColumnUse {
+            column,
+            label,
+            how: Use::Output,
+        });
+    }
+
+    fn catalog_text(&mut self, column: ColumnId, position: usize) {
+        let how = Use::Violation(Violation {
+            rule: Rule::CatalogText,
+            construct: "catalog text".into(),
+            position: known(position),
+        });
+        self.used(ColumnUse {
+            column,
+            label: builtin::CATALOG_TEXT,
+            how,
+        });
+    }
+
+    fn used(&mut self, column_use: ColumnUse) {
+        if !self.columns.contains(&column_use) {
+            self.columns.push(column_use);
+        }
+    }
+
+    pub(crate) fn other(&mut self, rule: Rule, construct: &str, position: usize) {
+        self.violations.push(Violation {
+            rule,
+            construct: construct.into(),
+            position: known(position),
+        });
+    }
+}
+
+pub(crate) fn known(position: usize) -> Option<usize> {
+    (position != usize::MAX).then_some(position)
+}
+
+/// Every relation that a name may mean: the firewall does not trust its idea of `search_path`.
+fn candidates<'c>(catalog: &'c Catalog, relation: &RelationRef<'_>) -> SmallVec<[&'c Relation; 2]> {
+    catalog
+        .by_name(relation.name)
+        .filter(|candidate| match relation.schema {
+            None => true,
+            Some("pg_temp") => candidate.temporary,
+            Some(schema) => schema == &*candidate.schema,
+        })
+        .collect()
+}

@@ -1,0 +1,303 @@
+//! One statement's facts: the arbiter's sets, resolved, judged, and explained by the shape where it can allow more.
+
+use crate::arbiter::seen::{FunctionRef, NameRef};
+use crate::arbiter::{self, Seen};
+use crate::bodies;
+use crate::catalog::Catalog;
+use crate::facts::{Access, Kind, Output, RelationUse, Rule, Statement, Use};
+use crate::functions::{self, Class};
+use crate::names::SessionNames;
+use crate::resolve::{Found, Resolved, known};
+use crate::settings;
+use crate::shape;
+
+/// Judges what the arbiter saw.
+pub(crate) fn judge(
+    text: &str,
+    mut seen: Seen<'_>,
+    catalog: &Catalog,
+    session: &SessionNames,
+) -> Statement {
+    let mut effect = std::mem::take(&mut seen.effect);
+    let own_violations = std::mem::take(&mut seen.violations);
+    let seen = seen;
+    let resolved = Resolved::new(&seen, catalog, session);
+
+    let mut found = if resolved.any_hot || touches_system(&resolved) {
+        resolved.find()
+    } else {
+        Found::default()
+    };
+    found.violations.extend(own_violations);
+    let mut texts = false;
+    for function in &seen.functions {
+        texts |= self::function(function, catalog, &mut found);
+    }
+    names(
+        &seen.operators,
+        &catalog.foreign_operators,
+        "operator",
+        &mut found,
+    );
+    names(&seen.types, &catalog.foreign_types, "type", &mut found);
+    names(&seen.types, &catalog.active_domains, "domain", &mut found);
+    if let Some((version, position)) = seen.newer_syntax
+        && catalog.server_version < version
+    {
+        found.other(
+            Rule::Parser,
+            "syntax that this server reads otherwise",
+            position,
+        );
+    }
+
+    let mut outputs = None;
+    if !found.candidates.is_empty() || (seen.query && !found.columns.is_empty()) {
+        outputs = shape::explain(text, &resolved, &mut found);
+    }
+    // What is left of them was not accounted for.
+    for candidate in std::mem::take(&mut found.candidates) {
+        let place = arbiter::seen::Place::of(Rule::Parser, candidate.place.construct);
+        for (id, why) in candidate.hits {
+            if let crate::reach::Why::Label(label) = why {
+                found.violation(id, label, place, candidate.position);
+            }
+        }
+    }
+    for ordinal in std::mem::take(&mut found.ordinals) {
+        for (id, why) in ordinal.hits {
+            if let crate::reach::Why::Label(label) = why {
+                found.violation(id, label, ordinal.place, ordinal.position);
+            }
+        }
+    }
+    outputs = with_texts(outputs, &seen, texts, &mut found);
+
+    let mut relations = Vec::with_capacity(resolved.candidates.len());
+    let mut taints = false;
+    for (relation, candidates) in seen.relations.iter().zip(&resolved.candidates) {
+        for candidate in candidates {
+            let one = RelationUse {
+                oid: candidate.oid,
+                access: relation.access,
+            };
+            if !relations.contains(&one) {
+                relations.push(one);
+            }
+            if let Some(reach) = catalog.index().of(candidate.oid) {
+                let written = !matches!(relation.access, Access::Read | Access::Lock);
+                taints |= reach.is_protected() || (written && reach.write_taints);
+            }
+        }
+    }
+    if let crate::facts::Effect::Catalog { creates } = &mut effect {
+        // What would hold labelled columns is refused; no one may take its name for harmless.
+        let labelled = found
+            .columns
+            .iter()
+            .any(|used| matches!(used.how, Use::Violation(_)));
+        if labelled {
+            creates.clear();
+        }
+    }
+    if seen.depth > arbiter::MAX_DEPTH && !found.columns.is_empty() {
+        found.other(Rule::Limit, "nesting", usize::MAX);
+    }
+    Statement {
+        fingerprint: crate::fingerprint(
+            text.as_bytes().get(seen.range.clone()).unwrap_or_default(),
+        ),
+        range: seen.range.clone(),
+        kind: seen.kind,
+        verb: seen.verb,
+        relations,
+        unknown: resolved.unknown.clone(),
+        columns: found.columns,
+        violations: found.violations,
+        outputs,
+        stored_parameters: found.parameters,
+        effect,
+        writes: seen.writes,
+        taints,
+    }
+}
+
+/// Catalog texts of the outermost select list, as outputs.
+fn with_texts(
+    outputs: Option<Vec<Output>>,
+    seen: &Seen<'_>,
+    texts: bool,
+    found: &mut Found,
+) -> Option<Vec<Output>> {
+    let marks = seen.text_outputs.as_deref().unwrap_or_default();
+    let any = marks.iter().any(|mark| *mark);
+    match outputs {
+        Some(mut outputs) => {
+            if outputs.len() == marks.len() {
+                for (output, mark) in outputs.iter_mut().zip(marks) {
+                    if *mark && *output == Output::Free {
+                        *output = Output::CatalogText;
+                    }
+                }
+            } else if texts {
+                found.other(Rule::CatalogText, "catalog text beside *", usize::MAX);
+            }
+            Some(outputs)
+        }
+        None if texts && (seen.starred || !seen.query) => {
+            found.other(Rule::CatalogText, "catalog text beside *", usize::MAX);
+            None
+        }
+        None if any && found.columns.is_empty() => Some(
+            marks
+                .iter()
+                .map(|mark| {
+                    if *mark {
+                        Output::CatalogText
+                    } else {
+                        Output::Free
+                    }
+                })
+                .collect(),
+        ),
+        None => {
+            if any {
+                found.other(
+                    Rule::CatalogText,
+                    "catalog text beside labelled columns",
+                    usize::MAX,
+                );
+            }
+            None
+        }
+    }
+}
+
+fn touches_system(resolved: &Resolved<'_, '_, '_>) -> bool {
+    resolved
+        .seen
+        .relations
+        .iter()
+        .zip(&resolved.candidates)
+        .any(|(relation, candidates)| {
+            candidates.iter().any(|c| c.system)
+                && (!matches!(relation.access, Access::Read | Access::Lock)
+                    || candidates.iter().any(|c| &*c.schema == "pg_toast"))
+        })
+}
+
+/// Judges one call; true if it is a catalog text where that is allowed.
+fn function(call: &FunctionRef<'_>, catalog: &Catalog, found: &mut Found) -> bool {
+    let refuse = |found: &mut Found| {
+        let construct = format!("function {}", call.name);
+        found.other(Rule::Function, &construct, call.position);
+    };
+    // The server's own helpers for its information schema.
+    if call.schema == Some("information_schema") {
+        return false;
+    }
+    let mut defined = false;
+    for function in catalog.functions(call.name) {
+        if call
+            .schema
+            .is_some_and(|schema| schema != &*function.schema)
+            || &*function.schema == "information_schema"
+        {
+            continue;
+        }
+        defined = true;
+        if !bodies::harmless(function, catalog) {
+            refuse(found);
+            return false;
+        }
+    }
+    if call.schema.is_some_and(|schema| schema != "pg_catalog") {
+        if !defined {
+            refuse(found);
+        }
+        return false;
+    }
+    match functions::class(call.name) {
+        Some(Class::Pure | Class::Describes) => {}
+        Some(Class::Session) => session_function(call, found),
+        Some(Class::CatalogText) => {
+            if call.place.text {
+                return true;
+            }
+            found.other(Rule::CatalogText, call.place.construct, call.position);
+        }
+        Some(Class::Refused) => refuse(found),
+        None => {
+            if !defined {
+                refuse(found);
+            }
+        }
+    }
+    false
+}
+
+fn session_function(call: &FunctionRef<'_>, found: &mut Found) {
+    match call.name {
+        "set_config" => {
+            if !call
+                .literal
+                .is_some_and(|name| settings::may_set(name, None))
+            {
+                let construct = format!(
+                    "set_config of {}",
+                    call.literal.unwrap_or("a computed name")
+                );
+                found.other(Rule::Setting, &construct, call.position);
+            }
+        }
+        "pg_notify" => {
+            if call
+                .literal
+                .is_none_or(|channel| channel.starts_with("ringfence"))
+            {
+                found.other(Rule::Admin, "pg_notify", call.position);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn names(
+    used: &[NameRef<'_>],
+    foreign: &foldhash::HashSet<Box<str>>,
+    what: &str,
+    found: &mut Found,
+) {
+    if foreign.is_empty() {
+        return;
+    }
+    for name in used {
+        if name.schema != Some("pg_catalog") && foreign.contains(name.name) {
+            let construct = format!("{what} {}", name.name);
+            found.violations.push(crate::facts::Violation {
+                rule: Rule::ShadowedName,
+                construct: construct.into(),
+                position: known(name.position),
+            });
+        }
+    }
+}
+
+/// A statement of which nothing is known but that it exists.
+pub(crate) fn empty(len: usize) -> Statement {
+    Statement {
+        range: 0..len,
+        kind: Kind::Empty,
+        verb: "",
+        fingerprint: crate::fingerprint(b""),
+        relations: Vec::new(),
+        unknown: Vec::new(),
+        columns: Vec::new(),
+        violations: Vec::new(),
+        outputs: None,
+        stored_parameters: smallvec::SmallVec::new(),
+        effect: crate::facts::Effect::None,
+        writes: false,
+        taints: false,
+    }
+}
