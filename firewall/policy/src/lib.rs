@@ -1,10 +1,25 @@
 //! Classification, client and facts to a decision; sees no values.
 //!
-//! `classification.yaml` is read twice: `raw` is the file as written (serde, line and column kept), [`Policy`] is the
-//! file as understood. `bind` lays it over a catalog snapshot; [`decide`] answers for one client and one statement.
+//! `classification.yaml` is read in steps: `node` is the YAML with its places, `raw` the file as written, [`Policy`] the
+//! file as understood. [`bind`] lays it over a catalog snapshot; [`decide`] answers for one client and one statement.
 
-pub mod decide;
-pub mod handling;
+mod bind;
+mod carry;
+mod decide;
+mod error;
+mod handling;
+mod node;
+mod policy;
+mod raw;
+mod refusal;
+pub mod schema;
 
-pub use decide::{ClientPolicy, Decision, Refusal};
+pub use bind::{Alert, Binding, Diagnostic, Record, Severity, bind};
+pub use carry::{Carrier, carrier};
+pub use decide::{Allow, ClientPolicy, Decision, LabelPolicy, decide, effective_handling};
+pub use error::{ConfigError, Place};
 pub use handling::{Handling, Mask};
+pub use policy::{ClientEntry, Policy, TRUSTED_EXTENSIONS, parse};
+pub use raw::{BadToken, Declassify, Filter, Unclassified, Upstream};
+pub use refusal::Refusal;
+pub use schema::json_schema;
