@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
+use ringfence_engine::{Session, SessionConfig};
 use ringfence_wire::encode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -14,7 +15,6 @@ use tokio::time::timeout;
 
 use crate::auth::{self, Outcome};
 use crate::cancel::{self, CancelGuard, CancelKeys, UpstreamKey};
-use crate::engine::{Session, SessionConfig};
 use crate::relay::Relay;
 use crate::sessions::{Full, Registration, Sessions};
 use crate::shared::{ClientLogin, ConnectionContext, ConnectionEvent, LoginFailure, Problem, Shared, View};
@@ -232,7 +232,7 @@ fn session(view: View, shared: &Shared) -> Session {
         world: view.world,
         plans: Arc::clone(&shared.plans),
         presenter: Arc::clone(&shared.presenter),
-        limits: shared.limits.clone(),
+        limits: shared.limits,
         audit_healthy: Arc::clone(&shared.audit_healthy),
     })
 }

@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crate::engine::{Goodbye, Need, Session};
+use ringfence_engine::{Fatal, Goodbye, Need, Session};
+
 use crate::sessions::{Order, Signal};
 use crate::shared::{Boxed, CloseReason, ConnectionContext, Problem, Shared, View};
 use crate::sink::{Buffers, Side, Sink};
@@ -213,10 +214,12 @@ impl Relay {
         if now.saturating_duration_since(self.reported.at) > REPORT {
             self.report();
         }
-        fed.map_err(|error| {
-            tracing::warn!(client = %self.context.client, address = %self.context.address, %error, "a connection was ended");
-            CloseReason::Protocol
-        })
+        fed.map_err(|error| self.broken_off(&error))
+    }
+
+    fn broken_off(&self, error: &Fatal) -> CloseReason {
+        tracing::warn!(client = %self.context.client, address = %self.context.address, %error, "a connection was ended");
+        CloseReason::Protocol
     }
 
     /// One call of the session, and everything that follows from it.
@@ -253,22 +256,21 @@ impl Relay {
         let Poll::Ready(answer) = refresh.as_mut().poll(cx) else { return Ok(()) };
         self.refresh = None;
         match answer {
-            Ok(view) => {
-                self.take_over(cx, buffers, view);
-                Ok(())
-            }
+            Ok(view) => self.take_over(cx, buffers, view, true),
             // Without knowing what its statements reach, the session cannot go on.
             Err(problem) => {
                 tracing::error!(database = %self.context.database, error = %problem, "the catalog could not be read again");
-                self.goodbye(cx, buffers, Goodbye::UpstreamLost);
+                self.turn(cx, buffers, |session, sink| session.world_failed(sink));
                 Err(CloseReason::Upstream)
             }
         }
     }
 
-    fn take_over(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers, view: View) {
+    fn take_over(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers, view: View, asked: bool) -> Result<(), CloseReason> {
         let now = Instant::now();
-        self.turn(cx, buffers, |session, sink| session.world(now, view.world, view.client, sink));
+        let View { world, client } = view;
+        let taken = self.turn(cx, buffers, |session, sink| session.world(now, world, client, asked, sink));
+        taken.map_err(|error| self.broken_off(&error))
     }
 
     fn listen_for_orders(&mut self, cx: &mut Context<'_>) {
@@ -297,7 +299,7 @@ impl Relay {
         if generation != self.generation {
             self.generation = generation;
             match self.shared.worlds.current(&self.context.database, &self.context.client) {
-                Some(view) => self.take_over(cx, buffers, view),
+                Some(view) => self.take_over(cx, buffers, view, false)?,
                 None => {
                     self.goodbye(cx, buffers, Goodbye::Revoked);
                     return Err(CloseReason::Revoked);
@@ -342,6 +344,8 @@ impl Relay {
     pub(crate) fn report(&mut self) {
         let (to_client, to_server) = (self.client.written, self.server.written);
         self.shared.metrics.relayed(to_client - self.reported.to_client, to_server - self.reported.to_server);
+        let (unpresentable, disagreements) = self.session.take_counts();
+        self.shared.metrics.surprises(unpresentable, disagreements);
         self.reported = Reported { at: Instant::now(), to_client, to_server };
     }
 }

@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use crate::auth::limiter::Limiter;
 use crate::cancel::CancelKeys;
-use crate::engine::{Event, Limits, PlanCache, World};
+use ringfence_engine::{Event, Limits, PlanCache, World};
 use crate::sessions::Sessions;
 use crate::tls::ServerTls;
 use crate::upstream::Target;
@@ -295,6 +295,11 @@ pub trait ConnectionMetrics: Send + Sync {
     /// Bytes relayed, reported when a connection ends and about every 10 s while it is busy.
     fn relayed(&self, to_client: u64, to_server: u64);
     fn cancel(&self, known: bool);
+    /// Values that became NULL because they could not be presented, and labelled columns that the server named and
+    /// the analysis had not seen; reported with the bytes.
+    fn surprises(&self, unpresentable: u64, disagreements: u64) {
+        let _ = (unpresentable, disagreements);
+    }
 }
 
 /// Files of the client port's certificate.

@@ -6,9 +6,9 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use ringfence_engine::{Cleared, Peers};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::engine::{Cleared, Peers};
 use crate::stream::Stream;
 
 /// Bytes read at once. The buffer belongs to the thread, so that an idle connection holds none.
