@@ -22,10 +22,17 @@ pub const MAX_DEPTH: usize = 256;
 /// The tree is walked by recursion, and dropped by recursion in the second parser.
 const STACK_RED_ZONE: usize = 96 << 10;
 const STACK_SEGMENT: usize = 4 << 20;
+/// The second parser takes several frames a level.
+const DEEP_STACK: usize = 4 << 20;
 
 /// Runs `work` where the stack suffices for another level of recursion.
 pub(crate) fn with_stack<R>(work: impl FnOnce() -> R) -> R {
     stacker::maybe_grow(STACK_RED_ZONE, STACK_SEGMENT, work)
+}
+
+/// Runs `work` where trees of [`MAX_DEPTH`] can be parsed, walked and dropped by recursion.
+pub(crate) fn with_deep_stack<R>(work: impl FnOnce() -> R) -> R {
+    stacker::maybe_grow(DEEP_STACK, 2 * DEEP_STACK, work)
 }
 
 /// Parses `text` and hands every statement to `each` while the tree lives.

@@ -14,6 +14,7 @@ pub mod facts;
 mod fingerprint;
 pub mod functions;
 pub mod names;
+mod parse;
 mod reach;
 mod resolve;
 pub mod settings;

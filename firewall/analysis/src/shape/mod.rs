@@ -1,13 +1,158 @@
 //! Where labelled columns stand, as the second parser reads the statement.
+//!
+//! The arbiter has counted every occurrence, by position, with the rule that it would break. The shape can only allow:
+//! it follows names through FROM items, subqueries and common table expressions, and permits an occurrence where
+//! it finds the same column at the same position, bare, in a select list that feeds the outermost one (or in
+//! RETURNING). Relations are looked up by their position in the arbiter's list, so a name that the two parsers read
+//! differently resolves to nothing, and nothing is permitted by it.
+#![deny(clippy::wildcard_enum_match_arm)]
 
-use crate::facts::Output;
+mod dml;
+mod from;
+mod names;
+mod position;
+mod query;
+mod select;
+
+use smallvec::SmallVec;
+
+use crate::arbiter::{self, MAX_DEPTH};
+use crate::catalog::{ColumnId, LabelId};
+use crate::facts::{Output, Use};
+use crate::parse::{self, ast};
+use crate::reach::Why;
 use crate::resolve::{Found, Resolved};
+use position::Positions;
 
-/// Explains the statement.
+/// One column of a FROM item or select list.
+#[derive(Debug, Clone)]
+struct Column {
+    name: Box<str>,
+    output: Output,
+}
+
+/// The columns of a query or FROM item; `None`: not known, but nothing labelled beyond `labels` is in them.
+#[derive(Debug, Clone, Default)]
+struct Columns {
+    list: Option<Vec<Column>>,
+    labels: Vec<(ColumnId, LabelId)>,
+}
+
+/// What the second parser's reading allows.
+struct Shaper<'r, 's, 'a, 'c> {
+    resolved: &'r Resolved<'s, 'a, 'c>,
+    positions: Positions<'r>,
+    /// Common table expressions in scope, innermost last.
+    ctes: Vec<(Box<str>, Columns)>,
+    /// Occurrences that are outputs: (position, columns).
+    permits: Vec<(usize, Vec<(ColumnId, LabelId)>)>,
+    /// Positions in ORDER BY that mean unlabelled columns.
+    harmless: Vec<usize>,
+}
+
+/// Judges `found.candidates` and `found.ordinals`: what is permitted leaves them and becomes an output. Returns the
+/// statement's columns.
 pub(crate) fn explain(
-    _text: &str,
-    _resolved: &Resolved<'_, '_, '_>,
-    _found: &mut Found,
+    text: &str,
+    resolved: &Resolved<'_, '_, '_>,
+    found: &mut Found,
 ) -> Option<Vec<Output>> {
-    None
+    if resolved.seen.depth > MAX_DEPTH {
+        return None;
+    }
+    let statement_text = text.get(resolved.seen.range.clone())?;
+    // Parsing, walking and dropping recurse.
+    arbiter::with_deep_stack(|| {
+        let statement = parse::statement(statement_text)?;
+        let mut shaper = Shaper {
+            resolved,
+            positions: Positions::new(statement_text, resolved.seen.range.start),
+            ctes: Vec::new(),
+            permits: Vec::new(),
+            harmless: Vec::new(),
+        };
+        let columns = shaper.statement(&statement);
+        shaper.settle(found);
+        let list = columns.list?;
+        Some(finished(list, found))
+    })
+}
+
+impl Shaper<'_, '_, '_, '_> {
+    fn statement(&mut self, statement: &ast::Statement) -> Columns {
+        if let ast::Statement::Query(query) = statement {
+            return self.query(query, true);
+        }
+        if let ast::Statement::Declare { stmts } = statement
+            && let [declare] = stmts.as_slice()
+            && let Some(query) = &declare.for_query
+        {
+            return self.query(query, true);
+        }
+        if let ast::Statement::Prepare { statement, .. } = statement {
+            return self.statement(statement);
+        }
+        self.data_modifying(statement)
+    }
+
+    /// A bare column in a list that feeds the outermost one.
+    fn permit(&mut self, position: Option<usize>, output: &Output) {
+        if let (Some(position), Output::Bare(columns)) = (position, output) {
+            self.permits.push((position, columns.to_vec()));
+        }
+    }
+
+    fn settle(self, found: &mut Found) {
+        let mut outputs = Vec::new();
+        found.candidates.retain(|candidate| {
+            let mut permitted = self.permits.iter().filter(|(at, _)| *at == candidate.position);
+            // Two readings of one place would be no reading.
+            let (Some((_, columns)), None) = (permitted.next(), permitted.next()) else {
+                return true;
+            };
+            let agreed = columns.iter().all(|(id, label)| {
+                candidate.hits.iter().any(|(hit, why)| hit == id && *why == Why::Label(*label))
+            });
+            if agreed {
+                outputs.extend(columns.iter().copied());
+            }
+            !agreed
+        });
+        for (column, label) in outputs {
+            found.output(column, label);
+        }
+        found.ordinals.retain(|ordinal| !self.harmless.contains(&ordinal.position));
+    }
+}
+
+/// Expressions carry the labels that have a violation somewhere: whoever gets to see them sees those plain.
+fn finished(list: Vec<Column>, found: &Found) -> Vec<Output> {
+    let mut labels: SmallVec<[LabelId; 1]> = SmallVec::new();
+    for used in &found.columns {
+        if matches!(used.how, Use::Violation(_)) && !labels.contains(&used.label) {
+            labels.push(used.label);
+        }
+    }
+    // What was not permitted after all is about to become a violation.
+    for candidate in &found.candidates {
+        for (_, why) in &candidate.hits {
+            if let Why::Label(label) = why
+                && !labels.contains(label)
+            {
+                labels.push(*label);
+            }
+        }
+    }
+    list.into_iter()
+        .map(|column| match column.output {
+            Output::Derived(_) if labels.is_empty() => Output::Free,
+            Output::Derived(_) => Output::Derived(labels.clone()),
+            other @ (Output::Free | Output::Bare(_) | Output::CatalogText) => other,
+        })
+        .collect()
+}
+
+/// Some expression.
+fn derived() -> Output {
+    Output::Derived(SmallVec::new())
 }
