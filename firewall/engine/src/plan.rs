@@ -7,8 +7,7 @@ use quick_cache::sync::Cache;
 use quick_cache::{Equivalent, Weighter};
 use ringfence_analysis::facts::{Analysis, Rule, Statement};
 use ringfence_analysis::{SessionNames, analyse};
-use ringfence_policy::decide::decide;
-use ringfence_policy::{ClientPolicy, Decision, Refusal};
+use ringfence_policy::{ClientPolicy, Decision, Refusal, decide};
 
 use crate::World;
 
@@ -20,6 +19,8 @@ pub struct Plan {
     pub parameter_types: Box<[u32]>,
     /// [`World::id`].
     pub world: u64,
+    /// Label numbers mean something only under the policy that gave them.
+    pub policy_version: u64,
     pub analysis: Analysis,
     /// One for each statement.
     pub decisions: Vec<Decision>,
@@ -40,6 +41,7 @@ impl Plan {
             text: text.into(),
             parameter_types: parameter_types.into(),
             world: world.id,
+            policy_version: world.policy_version,
             analysis: Analysis::default(),
             decisions: Vec::new(),
             fingerprint: ringfence_analysis::fingerprint(text),

@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use ringfence_analysis::facts::{Output, Rule, Statement};
 use ringfence_analysis::{Catalog, ColumnId, LabelId, builtin};
-use ringfence_policy::{ClientPolicy, Handling, Refusal};
+use ringfence_policy::{Carrier, ClientPolicy, Handling, Refusal, carrier};
 use ringfence_wire::backend::{Field, RowDescription};
 use ringfence_wire::encode;
 
-use super::value::{Carrier, Treatment, carrier};
+use super::value::Treatment;
 use crate::event::HandledColumn;
-use ringfence_cipher::Presenter;
+use ringfence_cipher::{Presenter, ValueType};
 
 /// What to do with the rows of one described result.
 #[derive(Debug)]
@@ -195,27 +195,19 @@ fn treatment(
     handling: &Handling,
 ) -> Result<Option<Treatment>, Refusal> {
     let name = || label_name(judge.client, label);
-    let carrier = carrier(field.type_oid, || {
-        judge.catalog.column(column).is_some_and(|c| &*c.type_name == "citext" || c.type_name.ends_with(".citext"))
-    });
-    Ok(match handling {
+    let readable = judge.client.labels.get(usize::from(label.0)).is_some_and(|l| l.allow.read);
+    let handling = if readable { handling } else { &Handling::Refuse };
+    let (carrier, array) = carrier(judge.catalog, field.type_oid);
+    Ok(match carrier.effective(handling) {
         Handling::Plain => None,
-        Handling::Mask(mask) => Some(match carrier {
-            Carrier::Text { array } => Treatment::mask(mask.clone(), array, field.format),
-            Carrier::Typed { .. } | Carrier::Other => Treatment::Null,
-        }),
+        Handling::Mask(mask) => Some(Treatment::mask(mask.clone(), array, field.format)),
+        Handling::Encrypt => Some(Treatment::encrypt(judge.presenter, &name(), array, field.format)),
         Handling::Tokenize => Some(match carrier {
-            Carrier::Text { array } => {
-                Treatment::tokenize(judge.presenter, &name(), ringfence_cipher::ValueType::Text, array, field.format)
-            }
-            Carrier::Typed { value, array } => {
-                Treatment::tokenize(judge.presenter, &name(), value, array, field.format)
-            }
-            Carrier::Other => Treatment::Null,
-        }),
-        Handling::Encrypt => Some(match carrier {
-            Carrier::Text { array } => Treatment::encrypt(judge.presenter, &name(), array, field.format),
-            Carrier::Typed { .. } | Carrier::Other => Treatment::Null,
+            Carrier::Text => Treatment::tokenize(judge.presenter, &name(), ValueType::Text, array, field.format),
+            Carrier::Int4 => Treatment::tokenize(judge.presenter, &name(), ValueType::Int4, array, field.format),
+            Carrier::Int8 => Treatment::tokenize(judge.presenter, &name(), ValueType::Int8, array, field.format),
+            Carrier::Uuid => Treatment::tokenize(judge.presenter, &name(), ValueType::Uuid, array, field.format),
+            Carrier::Int2 | Carrier::Other => Treatment::Null,
         }),
         Handling::Drop => Some(Treatment::Null),
         Handling::Refuse => {
@@ -272,7 +264,7 @@ fn label_name(client: &ClientPolicy, label: LabelId) -> Arc<str> {
     client.labels.get(usize::from(label.0)).map_or_else(|| Arc::from("?"), |l| Arc::clone(&l.name))
 }
 
-fn disagreement() -> Refusal {
+pub(crate) fn disagreement() -> Refusal {
     Refusal {
         rule: Rule::Origin,
         sqlstate: "42501",

@@ -6,6 +6,6 @@ mod diagnostic;
 mod row;
 mod value;
 
-pub(crate) use describe::{Judge, RowDecision, RowPlan, adjusted_description, decide_rows};
+pub(crate) use describe::{Judge, RowDecision, RowPlan, adjusted_description, decide_rows, disagreement};
 pub(crate) use diagnostic::{names_labelled_relation, rebuilt};
 pub(crate) use row::rewrite_row;

@@ -8,39 +8,6 @@ use ringfence_policy::Mask;
 
 use super::array;
 
-/// What a column's type can carry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Carrier {
-    /// Text-like: text and binary format are the same bytes.
-    Text {
-        array: bool,
-    },
-    Typed {
-        value: ValueType,
-        array: bool,
-    },
-    Other,
-}
-
-/// By the type that the server describes (a domain's base type). Only types whose wire form is known are carriers.
-pub(crate) fn carrier(type_oid: u32, is_citext: impl FnOnce() -> bool) -> Carrier {
-    match type_oid {
-        // text, bpchar, varchar, name
-        25 | 1042 | 1043 | 19 => Carrier::Text { array: false },
-        1009 | 1014 | 1015 | 1003 => Carrier::Text { array: true },
-        21 => Carrier::Typed { value: ValueType::Int2, array: false },
-        23 => Carrier::Typed { value: ValueType::Int4, array: false },
-        20 => Carrier::Typed { value: ValueType::Int8, array: false },
-        2950 => Carrier::Typed { value: ValueType::Uuid, array: false },
-        1005 => Carrier::Typed { value: ValueType::Int2, array: true },
-        1007 => Carrier::Typed { value: ValueType::Int4, array: true },
-        1016 => Carrier::Typed { value: ValueType::Int8, array: true },
-        2951 => Carrier::Typed { value: ValueType::Uuid, array: true },
-        16384.. if is_citext() => Carrier::Text { array: false },
-        _ => Carrier::Other,
-    }
-}
-
 /// What happens to one column of every row.
 #[derive(Debug)]
 pub(crate) enum Treatment {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use ringfence_analysis::facts::Kind;
 use ringfence_wire::backend as be;
 use ringfence_wire::frame::Header;
 use ringfence_wire::{WireError, encode};
@@ -232,7 +233,10 @@ impl Session {
                 }
                 match self.server.rows {
                     RowMode::Pass => Some(true),
-                    RowMode::Withhold => Some(false),
+                    RowMode::Withhold => {
+                        self.server.withheld = true;
+                        Some(false)
+                    }
                     RowMode::Rewrite(_) | RowMode::Undecided => None,
                 }
             }
@@ -294,10 +298,15 @@ impl Session {
             }
             be::EMPTY_QUERY_RESPONSE | be::PORTAL_SUSPENDED => self.statement_ends(now, 0, own),
             be::COPY_IN_RESPONSE => {
+                self.copy_was_decided(Kind::CopyIn)?;
                 self.client.copying = !self.pending.swallow_syncs_of_copy();
                 Ok(self.unless_muted())
             }
-            be::COPY_OUT_RESPONSE | be::COPY_DONE => Ok(self.unless_muted()),
+            be::COPY_OUT_RESPONSE => {
+                self.copy_was_decided(Kind::CopyOut)?;
+                Ok(self.unless_muted())
+            }
+            be::COPY_DONE => Ok(self.unless_muted()),
             be::FUNCTION_CALL_RESPONSE => Err(unexpected("FunctionCallResponse", self.pending.front())),
             be::BACKEND_KEY_DATA | be::NEGOTIATE_PROTOCOL_VERSION => Ok(Fate::Drop),
             other => Err(format!("a message with tag {:?}", char::from(other))),
@@ -323,7 +332,12 @@ impl Session {
             Some(Expect::Query { running, .. }) => running.sources.get(running.statement).cloned(),
             other => return Err(unexpected("RowDescription", other)),
         };
-        let statement = source.as_ref().and_then(|s| s.plan.as_ref()?.statement(s.statement));
+        // Facts from under another policy number their labels differently: they prove nothing now.
+        let version = self.config.world.policy_version;
+        let statement = source.as_ref().and_then(|s| {
+            let plan = s.plan.as_ref().filter(|plan| plan.policy_version == version)?;
+            plan.statement(s.statement)
+        });
         let judge = rewrite::Judge {
             catalog: &self.config.world.catalog,
             client: &self.config.client,
@@ -406,7 +420,10 @@ impl Session {
             }
             other => return Err(unexpected("CommandComplete", other)),
         };
-        let withheld = withheld.filter(|_| !observe && rows_were_due(self.server.muted));
+        let rows_withheld = std::mem::take(&mut self.server.withheld);
+        let withheld = withheld
+            .or_else(|| rows_withheld.then(rewrite::disagreement))
+            .filter(|_| !observe && !self.server.muted);
         let verdict = withheld.as_ref().map(|refusal| Verdict::Refused(refusal.rule));
         self.record(now, rows, verdict);
         if in_query {
@@ -426,6 +443,18 @@ impl Session {
             return Ok(Fate::Replaced);
         }
         Ok(Fate::Pass)
+    }
+
+    /// COPY carries rows without describing them: it may begin only where the text says so.
+    fn copy_was_decided(&self, kind: Kind) -> Result<(), String> {
+        let (Some(Expect::Execute(running)) | Some(Expect::Query { running, .. })) = self.pending.front() else {
+            return Err(unexpected("CopyResponse", self.pending.front()));
+        };
+        let found = running.plan.as_ref().and_then(|plan| plan.statement(running.statement)).map(|s| s.kind);
+        if self.restricted() && found != Some(kind) {
+            return Err(unexpected("CopyResponse", self.pending.front()));
+        }
+        Ok(())
     }
 
     // --- errors, and the end of a cycle
@@ -633,10 +662,6 @@ impl Session {
         }
         Ok(Fate::Pass)
     }
-}
-
-fn rows_were_due(muted: bool) -> bool {
-    !muted
 }
 
 /// Sends the run of passing bytes, then what was generated.

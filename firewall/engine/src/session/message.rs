@@ -431,6 +431,11 @@ impl Session {
         let Some(statement) = prepared.plan.as_ref().and_then(|plan| plan.statement(prepared.statement)) else {
             return Ok(prepared.clone());
         };
+        if let Effect::Declare(name) = &statement.effect
+            && name.as_bytes() == own::REFUSED_PORTAL
+        {
+            return Err(reserved());
+        }
         let (target, what, name, sqlstate) = match &statement.effect {
             Effect::Execute(name) => {
                 (self.statements.get(name.as_bytes()).cloned(), "prepared statement", name, "26000")

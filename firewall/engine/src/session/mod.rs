@@ -174,6 +174,8 @@ struct ServerSide {
     /// Bytes of a message that is withheld.
     discarding: usize,
     rows: RowMode,
+    /// Rows of the statement at hand were not sent on.
+    withheld: bool,
     /// An error took the place of a result: nothing more until ReadyForQuery.
     muted: bool,
     /// A description names a table that the snapshot lacks; the answer has come.
