@@ -87,8 +87,9 @@ impl CancelKeys {
         }
         let secret = Secret { bytes, len };
         let pid = i32::try_from(id).unwrap_or_default();
-        shared.cancel_keys.lock().insert(pid, Key { secret: secret.clone(), upstream: Arc::new(upstream) });
-        CancelGuard { shared: Arc::clone(shared), pid, secret }
+        let key = Key { secret, upstream: Arc::new(upstream) };
+        shared.cancel_keys.lock().insert(pid, key.clone());
+        CancelGuard { shared: Arc::clone(shared), pid, key }
     }
 
     /// The upstream key that this key opens.
@@ -113,7 +114,7 @@ impl CancelKeys {
 pub(crate) struct CancelGuard {
     shared: Arc<Shared>,
     pid: i32,
-    secret: Secret,
+    key: Key,
 }
 
 impl CancelGuard {
@@ -122,7 +123,13 @@ impl CancelGuard {
     }
 
     pub(crate) fn secret(&self) -> &[u8] {
-        self.secret.bytes.get(..self.secret.len).unwrap_or_default()
+        self.key.secret.bytes.get(..self.key.secret.len).unwrap_or_default()
+    }
+
+    /// Cancels what the server does for this connection now.
+    pub(crate) fn interrupt(&self) -> impl Future<Output = ()> + use<> {
+        let upstream = Arc::clone(&self.key.upstream);
+        async move { deliver(&upstream).await }
     }
 }
 
@@ -141,7 +148,11 @@ pub(crate) async fn serve(shared: &Shared, address: IpAddr, pid: i32, secret: &[
     shared.metrics.cancel(found.is_some());
     let Some(key) = found else { return };
     let Ok(_permit) = shared.cancel_keys.under_way.acquire().await else { return };
-    match tokio::time::timeout(TIMEOUT, send(&key)).await {
+    deliver(&key).await;
+}
+
+async fn deliver(key: &UpstreamKey) {
+    match tokio::time::timeout(TIMEOUT, send(key)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(%error, "a cancel request did not reach the database server"),
         Err(_) => tracing::warn!("a cancel request did not reach the database server in time"),

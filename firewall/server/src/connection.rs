@@ -17,7 +17,7 @@ use crate::auth::{self, Outcome};
 use crate::cancel::{self, CancelGuard, CancelKeys, UpstreamKey};
 use crate::relay::Relay;
 use crate::sessions::{Full, Registration, Sessions};
-use crate::shared::{ClientLogin, ConnectionContext, ConnectionEvent, LoginFailure, Problem, Shared, View};
+use crate::shared::{ClientLogin, CloseReason, ConnectionContext, ConnectionEvent, LoginFailure, Problem, Shared, View};
 use crate::sink::Side;
 use crate::startup::{self, Greeting, Opening, fatal};
 use crate::startup_settings;
@@ -182,8 +182,8 @@ pub(crate) struct Established {
     shared: Arc<Shared>,
     context: Arc<ConnectionContext>,
     /// Held until the end: the place in the registry, and the cancel key.
-    _registration: Registration,
-    _cancel: CancelGuard,
+    registration: Registration,
+    cancel: CancelGuard,
 }
 
 /// Logs in upstream and sets the session up. `None`: the client was told why not.
@@ -223,7 +223,7 @@ async fn establish(admitted: Admitted, shared: &Arc<Shared>) -> Option<Establish
     relay.greet(&last, &connected.greeting, &key_data, connected.ready, early);
     shared.metrics.opened();
     shared.audit.connection(ConnectionEvent::Opened(&context));
-    Some(Established { relay, shared: Arc::clone(shared), context, _registration: registration, _cancel: cancel })
+    Some(Established { relay, shared: Arc::clone(shared), context, registration, cancel })
 }
 
 fn session(view: View, shared: &Shared) -> Session {
@@ -305,11 +305,17 @@ async fn linger(mut stream: Stream) {
 }
 
 impl Established {
-    async fn run(mut self) {
-        let reason = poll_fn(|cx| self.relay.poll(cx)).await;
-        let _ = timeout(LINGER, poll_fn(|cx| self.relay.poll_close(cx))).await;
-        self.relay.report();
-        self.shared.metrics.closed(reason);
-        self.shared.audit.connection(ConnectionEvent::Closed { context: &self.context, reason });
+    async fn run(self) {
+        let Self { mut relay, shared, context, registration, cancel } = self;
+        let reason = poll_fn(|cx| relay.poll(cx)).await;
+        if matches!(reason, CloseReason::Revoked | CloseReason::Shutdown | CloseReason::Protocol) && !relay.is_idle() {
+            // Nobody waits for the statement under way any more.
+            tokio::spawn(cancel.interrupt());
+        }
+        let _ = timeout(LINGER, poll_fn(|cx| relay.poll_close(cx))).await;
+        relay.report();
+        drop((registration, cancel));
+        shared.metrics.closed(reason);
+        shared.audit.connection(ConnectionEvent::Closed { context: &context, reason });
     }
 }
