@@ -1,0 +1,101 @@
+//! The loader's queries. PostgreSQL 13 and later; every name is qualified, so no `search_path` matters.
+
+/// One snapshot for all queries, and an empty path: whatever this login's settings are.
+pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path = pg_catalog; \
+    SET LOCAL jit = off; SET LOCAL statement_timeout = '30s'";
+
+pub(super) const HEAD: &str = "SELECT d.oid, pg_catalog.current_setting('server_version_num')::pg_catalog.int4, d.datname \
+    FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()";
+
+pub(super) const RELATIONS: &str = "SELECT c.oid, n.nspname, c.relname, c.relkind, c.relowner, c.reltype \
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace";
+
+/// Columns of what can be read as a table. (Nobody selects from an index or a toast table by name: analysis refuses.)
+pub(super) const COLUMNS: &str = "SELECT a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod \
+    FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid \
+    WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind NOT IN ('i', 'I', 't') \
+    ORDER BY a.attrelid, a.attnum";
+
+pub(super) const TYPES: &str = "SELECT t.oid, pg_catalog.format_type(t.oid, NULL) FROM pg_catalog.pg_type t \
+    WHERE t.typrelid = 0 AND (t.typelem = 0 OR t.oid IN (SELECT DISTINCT atttypid FROM pg_catalog.pg_attribute)) \
+    UNION ALL SELECT t.oid, pg_catalog.format_type(t.oid, NULL) FROM pg_catalog.pg_type t \
+    WHERE t.typrelid <> 0 AND t.oid IN (SELECT DISTINCT atttypid FROM pg_catalog.pg_attribute)";
+
+/// What types travel as: (oid, base type of a domain, element of an array, its array type, citext).
+pub(super) const WIRE_TYPES: &str = "SELECT t.oid, t.typbasetype, CASE WHEN t.typcategory = 'A' THEN t.typelem ELSE 0::pg_catalog.oid END, t.typarray, \
+        t.typname = 'citext' AND EXISTS (SELECT 1 FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid \
+            WHERE d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.objid = t.oid \
+              AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e' AND e.extname = 'citext') \
+    FROM pg_catalog.pg_type t WHERE t.oid >= 16384 OR t.typarray <> 0";
+
+/// (child, parent).
+pub(super) const INHERITS: &str = "SELECT inhrelid, inhparent FROM pg_catalog.pg_inherits";
+
+/// Rules and views that users made: the relation, whether it is a view's own rule, and the rule's node tree (it names
+/// relations and functions by OID, those of the server's own included, which pg_depend leaves out).
+pub(super) const RULES: &str = "SELECT r.ev_class, r.rulename = '_RETURN', r.ev_action::pg_catalog.text || r.ev_qual::pg_catalog.text \
+    FROM pg_catalog.pg_rewrite r WHERE r.ev_class >= 16384";
+
+/// What every rule depends on: (relation, view's own rule, relation named or 0, function called or 0).
+pub(super) const RULE_DEPENDS: &str = "SELECT DISTINCT r.ev_class, r.rulename = '_RETURN', \
+        CASE WHEN d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass THEN d.refobjid ELSE 0::pg_catalog.oid END, \
+        CASE WHEN d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass THEN d.refobjid \
+             WHEN d.refclassid = 'pg_catalog.pg_operator'::pg_catalog.regclass THEN (SELECT o.oprcode::pg_catalog.oid FROM pg_catalog.pg_operator o WHERE o.oid = d.refobjid) \
+             ELSE 0::pg_catalog.oid END \
+    FROM pg_catalog.pg_rewrite r \
+    JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = r.oid \
+    WHERE d.refclassid IN ('pg_catalog.pg_class'::pg_catalog.regclass, 'pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass) \
+      AND d.refobjid <> r.ev_class";
+
+/// Functions that are not the server's own. `prosqlbody` came with version 14.
+pub(super) fn functions(version: i32) -> String {
+    let body = if version >= 140_000 {
+        "CASE WHEN p.prosqlbody IS NULL THEN p.prosrc ELSE pg_catalog.pg_get_functiondef(p.oid) END"
+    } else {
+        "p.prosrc"
+    };
+    format!(
+        "SELECT p.oid, n.nspname, p.proname, p.proowner, l.lanname, {body}, e.extname \
+         FROM pg_catalog.pg_proc p \
+         JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace \
+         JOIN pg_catalog.pg_language l ON l.oid = p.prolang \
+         LEFT JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid \
+            AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e' \
+         LEFT JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid \
+         WHERE p.oid >= 16384 OR n.nspname <> 'pg_catalog'"
+    )
+}
+
+/// (table, function) of every trigger that is not a constraint's own.
+pub(super) const TRIGGERS: &str = "SELECT tgrelid, tgfoid FROM pg_catalog.pg_trigger WHERE NOT tgisinternal";
+
+pub(super) const FOREIGN_KEYS: &str = "SELECT conrelid, confrelid, conkey, confkey FROM pg_catalog.pg_constraint WHERE contype = 'f'";
+
+/// Operators that users made; types that run code of theirs (base types, and the ends of casts by function), or that
+/// are named as one of the server's. $1: trusted extensions.
+pub(super) const FOREIGN_NAMES: &str = "WITH trusted AS (SELECT d.classid, d.objid FROM pg_catalog.pg_depend d \
+        JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid \
+        WHERE d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e' AND e.extname = ANY ($1)) \
+    SELECT 'operator', o.oprname::pg_catalog.text FROM pg_catalog.pg_operator o \
+    WHERE (o.oid >= 16384 OR o.oprnamespace <> 'pg_catalog'::pg_catalog.regnamespace) \
+      AND NOT EXISTS (SELECT 1 FROM trusted t WHERE t.classid = 'pg_catalog.pg_operator'::pg_catalog.regclass AND t.objid = o.oid) \
+    UNION SELECT 'type', t.typname::pg_catalog.text FROM pg_catalog.pg_type t \
+    WHERE t.oid >= 16384 AND t.typname !~ '^_' \
+      AND NOT EXISTS (SELECT 1 FROM trusted x WHERE x.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND x.objid = t.oid) \
+      AND (t.typtype = 'b' AND t.typelem = 0 \
+        OR EXISTS (SELECT 1 FROM pg_catalog.pg_type s WHERE s.typname = t.typname AND s.oid < 16384 AND s.typnamespace = 'pg_catalog'::pg_catalog.regnamespace)) \
+    UNION SELECT 'type', t.typname::pg_catalog.text FROM pg_catalog.pg_cast c JOIN pg_catalog.pg_type t ON t.oid IN (c.castsource, c.casttarget) \
+    WHERE c.oid >= 16384 AND c.castmethod <> 'b' \
+      AND NOT EXISTS (SELECT 1 FROM trusted x WHERE x.classid = 'pg_catalog.pg_cast'::pg_catalog.regclass AND x.objid = c.oid)";
+
+/// Domains, with the node trees of their checks and defaults.
+pub(super) const DOMAINS: &str = "SELECT t.typname, \
+        coalesce(t.typdefaultbin::pg_catalog.text, '') || coalesce((SELECT pg_catalog.string_agg(c.conbin::pg_catalog.text, '') \
+            FROM pg_catalog.pg_constraint c WHERE c.contypid = t.oid), '') \
+    FROM pg_catalog.pg_type t WHERE t.typtype = 'd' AND t.oid >= 16384";
+
+/// The clients' logins ($1), and the roles that they are members of.
+pub(super) const ROLES: &str = "WITH RECURSIVE member AS ( \
+        SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolname = ANY ($1) \
+        UNION SELECT m.roleid FROM pg_catalog.pg_auth_members m JOIN member ON m.member = member.oid) \
+    SELECT r.oid, r.rolname::pg_catalog.text, r.rolsuper AND r.rolname = ANY ($1) FROM pg_catalog.pg_roles r JOIN member USING (oid)";

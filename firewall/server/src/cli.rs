@@ -1,0 +1,129 @@
+//! The command line of `ringfence`, and its exit codes: 0, 1 failed, 2 usage or configuration.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, ConfigError, Settings, secret};
+use crate::{check, logs, serve};
+
+/// A data firewall for PostgreSQL.
+///
+/// Every flag is also a variable (--admin-listen is RINGFENCE_ADMIN_LISTEN) and a key of the config file; flags win
+/// over variables, variables over the file. Secrets may be given as NAME_FILE or in /run/secrets.
+#[derive(Debug, Parser)]
+#[command(name = "ringfence", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the firewall
+    Serve(Box<ServeArgs>),
+    /// Checks a classification, offline or against a live database
+    Check(CheckArgs),
+    /// Makes a key file (32 random bytes in base64, mode 0600); never overwrites one
+    Keygen {
+        /// The file to make
+        file: PathBuf,
+    },
+    /// Prints the JSON schema of classification.yaml
+    Schema,
+}
+
+#[derive(Args, Debug)]
+struct ServeArgs {
+    /// YAML; keys are flag names, paths are relative to the file
+    #[arg(long, env = "RINGFENCE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// `ringfence check`.
+#[derive(Args, Debug)]
+pub(crate) struct CheckArgs {
+    /// The file to check
+    #[arg(long, env = "RINGFENCE_CLASSIFICATION", value_name = "FILE", default_value = "classification.yaml")]
+    pub(crate) classification: PathBuf,
+    /// Also check against this database: postgresql://USER:PASSWORD@HOST:PORT/DATABASE
+    /// [env: RINGFENCE_UPSTREAM, RINGFENCE_UPSTREAM_FILE]
+    #[arg(long, value_name = "URL")]
+    pub(crate) upstream: Option<String>,
+    /// Password of the login, if not in the URL
+    #[arg(long, env = "RINGFENCE_UPSTREAM_PASSWORD_FILE", value_name = "FILE")]
+    pub(crate) upstream_password_file: Option<PathBuf>,
+    /// One JSON document instead of lines
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Parses the command line and does what it says.
+pub fn main() -> ExitCode {
+    // clap exits with 2 on bad usage, 0 on --help.
+    match Cli::parse().command {
+        Command::Serve(args) => serve_command(*args),
+        Command::Check(args) => check::run(&args),
+        Command::Keygen { file } => match secret::keygen(&file) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error @ secret::SecretError::Exists { .. }) => complain(&error, 2),
+            Err(error) => complain(&error, 1),
+        },
+        Command::Schema => {
+            say(&ringfence_policy::json_schema());
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+fn serve_command(args: ServeArgs) -> ExitCode {
+    let settings = match layered(args) {
+        Ok(settings) => settings,
+        Err(error) => return complain(&error, 2),
+    };
+    if let Err(error) = logs::init(settings.log_format.as_deref(), settings.log_level.as_deref()) {
+        return complain(&error, 2);
+    }
+    let config = match Config::new(settings) {
+        Ok(config) => config,
+        Err(error) => return complain(&error, 2),
+    };
+    match serve::run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(&error, error.exit_code()),
+    }
+}
+
+fn layered(args: ServeArgs) -> Result<Settings, ConfigError> {
+    let said = args.settings.with_environment()?;
+    Ok(match args.config {
+        Some(path) => said.or(Settings::read(&path)?),
+        None => said,
+    })
+}
+
+/// One line on standard error: scripts read it, people too.
+#[allow(clippy::print_stderr)]
+pub(crate) fn complain(error: &dyn std::error::Error, code: u8) -> ExitCode {
+    eprintln!("ringfence: {error}");
+    ExitCode::from(code)
+}
+
+#[allow(clippy::print_stdout)]
+pub(crate) fn say(text: &str) {
+    println!("{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}

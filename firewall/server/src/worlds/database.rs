@@ -1,0 +1,394 @@
+//! One database: its connection, its current snapshot, and how it is refreshed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio_postgres::Client;
+
+use super::Inner;
+use super::snapshot::{Notes, Snapshot};
+use crate::catalog::{self, Context};
+use crate::config::secret::Secret;
+use crate::config::url::PgUrl;
+use crate::pg::{self, ConnectError};
+use crate::policy_file::{LoadedPolicy, PolicyErrors};
+use crate::shared::Problem;
+use crate::store::labels::Recorded;
+
+/// A catalog read that takes longer than this means that the server is in trouble.
+const LIMIT: Duration = Duration::from_secs(35);
+/// A database without sessions keeps its connection for so long: an idle connection stands in the way of DROP DATABASE.
+const LINGER: Duration = Duration::from_secs(10);
+
+pub(super) struct Database {
+    name: Arc<str>,
+    current: ArcSwapOption<Snapshot>,
+    state: Arc<Mutex<State>>,
+    /// Refreshes begun and ended, by number: a caller needs one that began after it asked.
+    begun: AtomicU64,
+    ended: AtomicU64,
+    /// The last refresh failed so.
+    failure: std::sync::Mutex<Option<(u64, Problem)>>,
+    polling: AtomicBool,
+    /// Somebody opened the database since the poller looked.
+    touched: AtomicBool,
+}
+
+/// What a refresh needs; whoever holds the lock is the only one to publish.
+#[derive(Default)]
+struct State {
+    client: Option<Client>,
+    /// The record of labels, once read.
+    records: Option<Vec<Recorded>>,
+    epoch: u64,
+    last_used: Option<Instant>,
+}
+
+/// For `status`.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct DatabaseStatus {
+    pub database: String,
+    pub server_version: u32,
+    pub epoch: u64,
+    pub relations: usize,
+    pub labelled_columns: usize,
+    pub policy_version: u64,
+}
+
+/// A database with a new policy, held until all are ready.
+pub(super) struct Rebound {
+    database: Arc<Database>,
+    snapshot: Snapshot,
+    _turn: OwnedMutexGuard<State>,
+}
+
+impl Rebound {
+    pub(super) fn publish(self, inner: &Inner) {
+        inner.remember(&self.snapshot);
+        self.database.current.store(Some(Arc::new(self.snapshot)));
+    }
+}
+
+impl Database {
+    pub(super) fn new(name: &str) -> Self {
+        Self {
+            name: Arc::from(name),
+            current: ArcSwapOption::empty(),
+            state: Arc::default(),
+            begun: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
+            failure: std::sync::Mutex::new(None),
+            polling: AtomicBool::new(false),
+            touched: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn current(&self) -> Option<Arc<Snapshot>> {
+        self.current.load_full()
+    }
+
+    /// The snapshot, loaded if there is none, or if nobody has watched the database for a while.
+    pub(super) async fn open(self: &Arc<Self>, inner: &Arc<Inner>, client: Option<&str>) -> Result<Arc<Snapshot>, Problem> {
+        self.touched.store(true, Ordering::SeqCst);
+        if self.polling.load(Ordering::SeqCst)
+            && let Some(current) = self.current()
+        {
+            return Ok(current);
+        }
+        self.refresh(inner, client, false).await
+    }
+
+    /// A snapshot of a moment after this call. `announce`: a difference was caused here, so the other replicas are told.
+    pub(super) async fn refresh(
+        self: &Arc<Self>,
+        inner: &Arc<Inner>,
+        client: Option<&str>,
+        announce: bool,
+    ) -> Result<Arc<Snapshot>, Problem> {
+        let wanted = self.begun.load(Ordering::Acquire) + 1;
+        let mut state = self.state.lock().await;
+        if self.ended.load(Ordering::Acquire) >= wanted {
+            // Somebody else's, begun after we asked.
+            let failure = self.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if let Some((number, problem)) = failure.as_ref()
+                && *number >= wanted
+            {
+                return Err(problem.clone());
+            }
+            if let Some(current) = self.current() {
+                return Ok(current);
+            }
+        }
+        let number = self.begun.fetch_add(1, Ordering::AcqRel) + 1;
+        let began = Instant::now();
+        let result = tokio::time::timeout(LIMIT, self.look(inner, &mut state, client)).await.unwrap_or_else(|_| {
+            Err(Problem::new("57014", format!("the catalog of database \"{}\" could not be read in time", self.name)))
+        });
+        self.ended.store(number, Ordering::Release);
+        state.last_used = Some(Instant::now());
+        if result.is_err() {
+            state.client = None;
+        }
+        drop(state);
+        let word = match &result {
+            Ok((_, true)) => "changed",
+            Ok((_, false)) => "unchanged",
+            Err(_) => "failed",
+        };
+        inner.metrics.refreshed(word, began.elapsed());
+        *self.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
+            result.as_ref().err().map(|problem| (number, problem.clone()));
+        let (snapshot, changed) = result?;
+        if changed {
+            inner.changed();
+            if announce {
+                let (store, name) = (inner.store.clone(), self.name.clone());
+                tokio::spawn(async move {
+                    if let Err(error) = store.announce_catalog(&name).await {
+                        tracing::warn!("other replicas could not be told of a new catalog: {error}");
+                    }
+                });
+            }
+        }
+        self.watch(inner);
+        Ok(snapshot)
+    }
+
+    /// Compares marks, and reads the catalog if they differ.
+    async fn look(&self, inner: &Inner, state: &mut State, client: Option<&str>) -> Result<(Arc<Snapshot>, bool), Problem> {
+        let policy = inner.policy.load_full();
+        // A kept connection may have died unnoticed: once more with a new one.
+        let kept = state.client.as_ref().is_some_and(|c| !c.is_closed());
+        match self.look_once(inner, state, client, &policy).await {
+            Err(_) if kept && state.client.as_ref().is_none_or(Client::is_closed) => {
+                state.client = None;
+                self.look_once(inner, state, client, &policy).await
+            }
+            result => result,
+        }
+    }
+
+    async fn look_once(
+        &self,
+        inner: &Inner,
+        state: &mut State,
+        client: Option<&str>,
+        policy: &Arc<LoadedPolicy>,
+    ) -> Result<(Arc<Snapshot>, bool), Problem> {
+        if state.client.as_ref().is_none_or(Client::is_closed) {
+            state.client = Some(self.connect(inner, policy, client).await?);
+        }
+        let Some(connection) = &state.client else {
+            return Err(Problem::new("08006", "no connection"));
+        };
+        let server = |error| failed(&self.name, error);
+        if let Some(current) = self.current()
+            && current.policy.version == policy.version
+            && catalog::marks(connection).await.map_err(server)? == *current.marks()
+        {
+            return Ok((current, false));
+        }
+        let context = Context {
+            upstream_logins: policy.login_names(&inner.upstream.user).into_iter().collect(),
+            trusted_extensions: policy.policy.trusted_extensions.iter().cloned().collect(),
+        };
+        let bare = Arc::new(catalog::load(connection, &context).await.map_err(server)?);
+        self.read_records(inner, &mut state.records, bare.catalog.database_oid).await?;
+        let records = state.records.as_deref().unwrap_or_default();
+        let epoch = state.epoch + 1;
+        let (snapshot, notes) =
+            Snapshot::new(connection, policy.clone(), bare, epoch, records, &inner.upstream.user).await.map_err(server)?;
+        self.keep(inner, state.records.get_or_insert_default(), &snapshot, &notes).await;
+        // The first time, a classification that does not fit is worth a line each; clients are served all the same,
+        // because every table that does exist is protected.
+        for problem in notes.errors.iter().chain(&notes.warnings).filter(|_| epoch == 1) {
+            tracing::warn!(database = &*self.name, "{problem}");
+        }
+        state.epoch = epoch;
+        let snapshot = Arc::new(snapshot);
+        inner.remember(&snapshot);
+        self.current.store(Some(snapshot.clone()));
+        Ok((snapshot, true))
+    }
+
+    /// The default login; a client's own where that one is not let in.
+    async fn connect(&self, inner: &Inner, policy: &LoadedPolicy, client: Option<&str>) -> Result<Client, Problem> {
+        let mut error = match pg::connect(&inner.upstream, &self.name).await {
+            Ok((client, _)) => return Ok(client),
+            Err(error) => error,
+        };
+        if let Some(own) = client.and_then(|c| policy.login(c)).and_then(|l| l.own) {
+            let url = PgUrl {
+                user: own.user.to_string(),
+                password: own.password.map(|p| Secret::new(p.to_string())),
+                ..inner.upstream.clone()
+            };
+            error = match pg::connect(&url, &self.name).await {
+                Ok((client, _)) => return Ok(client),
+                Err(error) => error,
+            };
+        }
+        Err(match &error {
+            ConnectError::Server { source, .. } => failed_with(&self.name, source),
+            ConnectError::Timeout { .. } | ConnectError::Tls(_) => {
+                tracing::error!("{error}");
+                Problem::new("08006", "the firewall cannot reach the database server")
+            }
+        })
+    }
+
+    /// Reads the record of labels; an older reading serves while the control database is away.
+    async fn read_records(&self, inner: &Inner, records: &mut Option<Vec<Recorded>>, oid: u32) -> Result<(), Problem> {
+        match inner.store.recorded_labels(oid).await {
+            Ok(found) => *records = Some(found),
+            Err(error) if records.is_some() => tracing::warn!("the record of labels could not be read: {error}"),
+            Err(error) => {
+                tracing::error!("the record of labels could not be read: {error}");
+                return Err(Problem::new("57P03", "the firewall cannot reach its control database")
+                    .hint("Databases in use go on working; this one was not in use."));
+            }
+        }
+        Ok(())
+    }
+
+    async fn keep(&self, inner: &Inner, records: &mut Vec<Recorded>, snapshot: &Snapshot, notes: &Notes) {
+        inner.metrics.label_disagreements.add(notes.disagreements as u64);
+        if notes.new_records.is_empty() {
+            return;
+        }
+        let oid = snapshot.bare.catalog.database_oid;
+        records.extend(notes.new_records.iter().cloned());
+        if let Err(error) = inner.store.record_labels(oid, &self.name, &notes.new_records).await {
+            tracing::warn!("labels could not be recorded (tried again at the next change): {error}");
+        }
+    }
+
+    /// The same catalog under a new policy. Keeps refreshes out until the result is published or dropped.
+    pub(super) async fn rebind(
+        self: &Arc<Self>,
+        inner: &Arc<Inner>,
+        policy: &Arc<LoadedPolicy>,
+    ) -> Result<Option<Rebound>, PolicyErrors> {
+        let mut turn = self.state.clone().lock_owned().await;
+        let state = &mut *turn;
+        let Some(current) = self.current() else { return Ok(None) };
+        let broken = |what: String| PolicyErrors(vec![format!("database \"{}\": {what}", self.name)]);
+        if state.client.as_ref().is_none_or(Client::is_closed) {
+            let connected = self.connect(inner, policy, None).await.map_err(|p| broken(p.message))?;
+            state.client = Some(connected);
+        }
+        let Some(connection) = &state.client else { return Ok(None) };
+        // Logins and trusted extensions are the policy's, so the catalog is read anew.
+        let context = Context {
+            upstream_logins: policy.login_names(&inner.upstream.user).into_iter().collect(),
+            trusted_extensions: policy.policy.trusted_extensions.iter().cloned().collect(),
+        };
+        let server = |error| broken(failed(&self.name, error).message);
+        let bare = Arc::new(catalog::load(connection, &context).await.map_err(server)?);
+        let epoch = current.epoch + 1;
+        self.read_records(inner, &mut state.records, bare.catalog.database_oid).await.map_err(|p| broken(p.message))?;
+        let records = state.records.clone().unwrap_or_default();
+        let (snapshot, notes) =
+            Snapshot::new(connection, policy.clone(), bare, epoch, &records, &inner.upstream.user).await.map_err(server)?;
+        let notes = notes.into_errors()?;
+        for warning in &notes.warnings {
+            tracing::warn!(database = &*self.name, "{warning}");
+        }
+        state.epoch = epoch;
+        let mut records = records;
+        self.keep(inner, &mut records, &snapshot, &notes).await;
+        state.records = Some(records);
+        Ok(Some(Rebound { database: self.clone(), snapshot, _turn: turn }))
+    }
+
+    /// Looks for changes from elsewhere, as long as the database is in use.
+    fn watch(self: &Arc<Self>, inner: &Arc<Inner>) {
+        if self.polling.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let (this, inner) = (self.clone(), inner.clone());
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(inner.poll).await;
+                if this.idle(&inner).await {
+                    return;
+                }
+                if this.changed_elsewhere().await {
+                    let _ = this.refresh(&inner, None, false).await;
+                }
+            }
+        });
+    }
+
+    /// Gives the connection up when no session has been in the database for a while.
+    async fn idle(&self, inner: &Inner) -> bool {
+        if inner.in_use(&self.name) || self.touched.swap(false, Ordering::SeqCst) {
+            self.state.lock().await.last_used = Some(Instant::now());
+            return false;
+        }
+        let mut state = self.state.lock().await;
+        if state.last_used.is_some_and(|used| used.elapsed() < LINGER) {
+            return false;
+        }
+        // Who opens the database from here on reads it again, unless they came in between.
+        self.polling.store(false, Ordering::SeqCst);
+        if self.touched.swap(false, Ordering::SeqCst) && !self.polling.swap(true, Ordering::SeqCst) {
+            state.last_used = Some(Instant::now());
+            return false;
+        }
+        state.client = None;
+        true
+    }
+
+    /// Temporary relations do not count: an unknown OID brings those in.
+    async fn changed_elsewhere(&self) -> bool {
+        let mut state = self.state.lock().await;
+        let (Some(current), Some(client)) = (self.current(), &state.client) else { return true };
+        match pg::within(Duration::from_secs(10), catalog::marks(client)).await {
+            Ok(marks) => marks.lasting != current.marks().lasting,
+            Err(error) => {
+                tracing::warn!(database = &*self.name, "the catalog could not be looked at: {error}");
+                state.client = None;
+                false
+            }
+        }
+    }
+
+    pub(super) fn status(&self) -> Option<DatabaseStatus> {
+        let current = self.current()?;
+        Some(DatabaseStatus {
+            database: self.name.to_string(),
+            server_version: current.server_version(),
+            epoch: current.epoch,
+            relations: current.relations(),
+            labelled_columns: current.labelled_columns,
+            policy_version: current.policy.version,
+        })
+    }
+}
+
+fn failed(database: &str, error: tokio_postgres::Error) -> Problem {
+    failed_with(database, &pg::Explained(error))
+}
+
+/// What the server itself said about the database or the login is the client's to know; the rest is for the log.
+fn failed_with(database: &str, error: &pg::Explained) -> Problem {
+    let Some(db) = error.0.as_db_error() else {
+        tracing::error!(database, "the catalog cannot be read: {error}");
+        return Problem::new("08006", "the firewall cannot reach the database server");
+    };
+    match db.code().code() {
+        "3D000" => Problem::new("3D000", format!("database \"{database}\" does not exist")),
+        "53300" => Problem::new("53300", "the database server has no connections left"),
+        "57P03" => Problem::new("57P03", "the database server is starting up or shutting down"),
+        "55000" => Problem::new("55000", format!("database \"{database}\" does not accept connections")),
+        code => {
+            tracing::error!(database, code, "the catalog cannot be read: {error}");
+            Problem::new("08006", format!("the firewall cannot read the catalog of database \"{database}\""))
+                .hint("The firewall's log says why.")
+        }
+    }
+}
