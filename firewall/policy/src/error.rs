@@ -120,24 +120,27 @@ pub(crate) fn suggestion<'c>(
     (!all.is_empty()).then(|| format!("one of: {}", all.join(", ")))
 }
 
-/// Levenshtein's, without regard to case.
+/// Insertions, deletions, replacements and swaps of neighbours between the words, without regard to case.
 fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().flat_map(char::to_lowercase).take(128).collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().flat_map(char::to_lowercase).take(128).enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        if let Some(first) = row.first_mut() {
-            *first = left;
+    let lower = |word: &str| -> Vec<char> { word.chars().flat_map(char::to_lowercase).take(64).collect() };
+    let (a, b) = (lower(a), lower(b));
+    let cell = |rows: &[Vec<usize>], i: usize, j: usize| rows.get(i).and_then(|row| row.get(j)).copied().unwrap_or(0);
+    let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
+    for (i, ca) in a.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, cb) in b.iter().enumerate() {
+            let replaced = cell(&rows, i, j) + usize::from(ca != cb);
+            let deleted = cell(&rows, i, j + 1) + 1;
+            let inserted = row.last().copied().unwrap_or(0) + 1;
+            let mut best = replaced.min(deleted).min(inserted);
+            if i > 0 && j > 0 && a.get(i - 1) == Some(cb) && b.get(j - 1) == Some(ca) {
+                best = best.min(cell(&rows, i - 1, j - 1) + 1);
+            }
+            row.push(best);
         }
-        for (place, cb) in row.iter_mut().skip(1).zip(&b) {
-            let cost = diagonal + usize::from(ca != *cb);
-            diagonal = *place;
-            left = cost.min(left + 1).min(diagonal + 1);
-            *place = left;
-        }
+        rows.push(row);
     }
-    row.last().copied().unwrap_or_default()
+    cell(&rows, a.len(), b.len())
 }
 
 #[cfg(test)]
@@ -153,6 +156,7 @@ mod tests {
             ("pcii", "pci", 1),
             ("kitten", "sitting", 3),
             ("", "abc", 3),
+            ("pic", "pci", 1),
         ] {
             assert_eq!(distance(a, b), expected, "{a} {b}");
         }

@@ -89,6 +89,12 @@ impl Value {
 
 /// The parser's messages end in `at line 3, column 5`, which we say ourselves.
 fn without_place(message: &str) -> String {
+    if message.contains("Documents {") {
+        return String::from("the file holds more than one document");
+    }
+    if message.contains("budget breached") {
+        return String::from("the file is nested too deeply, or too big");
+    }
     let cut = message.rfind(" at line ").unwrap_or(message.len());
     let cut = message.get(..cut).unwrap_or(message);
     cut.lines().next().unwrap_or(cut).trim_start_matches("error: ").to_owned()

@@ -148,8 +148,8 @@ pub(crate) const DECLASSIFY_KEYS: &[&str] = &["functions", "aggregates"];
 
 pub(crate) const HANDLINGS: &[&str] = &["plain", "mask", "tokenize", "encrypt", "drop", "refuse"];
 pub(crate) const MASKS: &[&str] = &["last4", "first6last4", "email", "fixed"];
-const FILTERS: &[&str] = &["none", "equality", "any"];
-const ACTIONS: &[&str] = &["read", "insert", "update", "delete", "copy", "ddl", "explain"];
+pub(crate) const FILTERS: &[&str] = &["none", "equality", "any"];
+pub(crate) const ACTIONS: &[&str] = &["read", "insert", "update", "delete", "copy", "ddl", "explain"];
 
 /// Longest name of a label, role or client, in bytes.
 const LONGEST_NAME: usize = 63;

@@ -273,3 +273,50 @@ pub enum AuditFailure {
     Refuse,
     Continue,
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use super::*;
+    use crate::raw;
+
+    fn keys(object: &serde_json::Value) -> Vec<&str> {
+        let mut keys: Vec<&str> = object["properties"].as_object().unwrap().keys().map(String::as_str).collect();
+        keys.sort_unstable();
+        keys
+    }
+
+    fn sorted<'a>(words: &[&'a str]) -> Vec<&'a str> {
+        let mut words = words.to_vec();
+        words.sort_unstable();
+        words
+    }
+
+    #[test]
+    fn the_schema_has_the_keys_and_words_that_the_reader_knows() {
+        let schema: serde_json::Value = serde_json::from_str(&json_schema()).unwrap();
+        let defs = &schema["$defs"];
+        assert_eq!(keys(&schema), sorted(raw::FILE_KEYS));
+        for (name, known) in [
+            ("Database", raw::DATABASE_KEYS),
+            ("Role", raw::ROLE_KEYS),
+            ("RuleMap", raw::RULE_KEYS),
+            ("Client", raw::CLIENT_KEYS),
+            ("Upstream", raw::UPSTREAM_KEYS),
+            ("Declassify", raw::DECLASSIFY_KEYS),
+        ] {
+            assert_eq!(keys(&defs[name]), sorted(known), "{name}");
+        }
+        for (name, known) in [
+            ("HandlingName", raw::HANDLINGS),
+            ("FilterName", raw::FILTERS),
+            ("ActionName", raw::ACTIONS),
+        ] {
+            let words: Vec<&str> = defs[name]["enum"].as_array().unwrap().iter().map(|w| w.as_str().unwrap()).collect();
+            assert_eq!(words, known, "{name}");
+        }
+        let masks: Vec<&str> =
+            defs["MaskName"]["oneOf"].as_array().unwrap().iter().map(|w| w["const"].as_str().unwrap()).collect();
+        assert_eq!(masks, raw::MASKS);
+    }
+}
