@@ -290,7 +290,8 @@ fn label_fix(word: &str, labels: &[Arc<str>]) -> Option<String> {
 
 /// A column has one label: in `columns:` and under its database together.
 fn one_label_each(tables: &[TableEntry], labels: &[Arc<str>], mistakes: &mut Mistakes<'_>) {
-    let mut seen: HashMap<(&str, &str, &str), Vec<(Option<&str>, LabelId, Place)>> = HashMap::new();
+    type Given<'t> = (Option<&'t str>, LabelId, Place);
+    let mut seen: HashMap<(&str, &str, &str), Vec<Given<'_>>> = HashMap::new();
     for table in tables {
         for column in &table.columns {
             let entries = seen.entry((&table.schema, &table.name, &column.name)).or_default();
