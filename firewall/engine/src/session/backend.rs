@@ -467,6 +467,9 @@ impl Session {
         if let Some(code) = diagnostic.get(be::field::CODE).and_then(|code| code.try_into().ok()) {
             sqlstate = code;
         }
+        if matches!(diagnostic.get(be::field::SEVERITY_PLAIN), Some(b"FATAL" | b"PANIC")) {
+            self.server.ending = true;
+        }
         let mut fate = Fate::Pass;
         match self.pending.front() {
             Some(Expect::Refused(refused)) => {

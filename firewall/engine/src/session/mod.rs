@@ -182,6 +182,8 @@ struct ServerSide {
     refreshed: bool,
     /// In a transaction block, as the last ReadyForQuery said.
     in_transaction: bool,
+    /// It said itself that, and why, it ends the connection.
+    ending: bool,
 }
 
 /// What happens to the DataRow messages of the result at hand.
@@ -314,6 +316,9 @@ impl Session {
     pub fn terminate(&mut self, reason: Goodbye, out: &mut impl Peers) {
         if self.server.passing > 0 {
             // In the middle of a row: an error here would be read as data.
+            return;
+        }
+        if reason == Goodbye::UpstreamLost && self.server.ending {
             return;
         }
         let (sqlstate, message, hint) = match reason {
