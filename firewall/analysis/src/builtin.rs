@@ -1,7 +1,7 @@
 //! Labels that need no entry in a classification: columns of the system's own relations that can hold user data
 //! or tell of it.
 
-use crate::catalog::LabelId;
+use crate::catalog::{LabelId, Relation};
 
 /// Columns that show other people's values or statements: pg_stats, pg_stat_activity.query and the like.
 pub const STATISTICS: LabelId = LabelId(0);
@@ -145,6 +145,22 @@ pub fn label(relation: &str, column: &str) -> Option<LabelId> {
         .iter()
         .find(|known| known.relation == relation && known.column == column)
         .map(|known| known.label)
+}
+
+/// Whether a relation is one of those that the list means.
+pub(crate) fn is_listed(relation: &Relation) -> bool {
+    // The one view of an extension that everybody installs.
+    relation.system || &*relation.name == "pg_stat_statements"
+}
+
+/// Labels the columns of a system relation.
+pub(crate) fn apply(relation: &mut Relation) {
+    if !is_listed(relation) {
+        return;
+    }
+    for column in &mut relation.columns {
+        column.label = label(&relation.name, &column.name);
+    }
 }
 
 /// Whether some catalog-text column has that name.

@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 
 use foldhash::{HashMap, HashSet};
 
+use crate::builtin;
 use crate::reach::Index;
 
 /// What a column is called wherever names may change: the table's OID and the attribute number.
@@ -139,7 +140,8 @@ pub struct Catalog {
 impl Catalog {
     pub fn new(relations: Vec<Relation>, functions: Vec<Function>) -> Self {
         let mut catalog = Self::default();
-        for relation in relations {
+        for mut relation in relations {
+            builtin::apply(&mut relation);
             let at = catalog.relations.len();
             catalog.by_oid.insert(relation.oid, at);
             catalog

@@ -54,7 +54,7 @@ impl Index {
         let all = catalog.relations();
         for relation in all {
             for (at, column) in relation.columns.iter().enumerate() {
-                let builtin = if relation.system || extension_view(relation) {
+                let builtin = if builtin::is_listed(relation) {
                     builtin::label(&relation.name, &column.name)
                 } else {
                     None
@@ -254,10 +254,6 @@ impl Reach {
                 Why::Text => false,
             })
     }
-}
-
-fn extension_view(relation: &Relation) -> bool {
-    &*relation.name == "pg_stat_statements"
 }
 
 /// `format_type` prints a row type as the relation's name, qualified if it is not visible, with `[]` for arrays.

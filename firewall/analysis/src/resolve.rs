@@ -143,19 +143,6 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
                     }
                 }
             }
-            // Of a subquery, join or CTE (or a base name that is a CTE) any column may be the labelled one.
-            let through_cte = item.base
-                && item
-                    .relations
-                    .clone()
-                    .any(|at| self.seen.relations.get(at).is_some_and(|r| r.cte.is_some()));
-            if !item.base || through_cte {
-                for hit in self.under(item.relations.clone()) {
-                    for name in &item.names {
-                        self.taint(name, hit);
-                    }
-                }
-            }
         }
         let mut changed = true;
         while changed {
@@ -168,7 +155,41 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
                     changed |= self.taint(name, hit);
                 }
             }
+            for item in self.seen.items.iter().filter(|item| !item.names.is_empty()) {
+                for hit in self.outputs_under(item) {
+                    for name in &item.names {
+                        changed |= self.taint(name, hit);
+                    }
+                }
+            }
         }
+    }
+
+    /// Labelled columns that a subquery, join or CTE may hand out: any of its columns may be any of them.
+    fn outputs_under(&self, item: &Item<'a>) -> Hits {
+        let mut hits = Hits::new();
+        let cte = item
+            .relations
+            .clone()
+            .next().and_then(|at| self.seen.relations.get(at)).and_then(|r| r.cte);
+        let columns = match (item.base, cte.and_then(|cte| self.seen.ctes.get(cte))) {
+            (true, Some(cte)) => cte.columns.clone(),
+            (true, None) => return hits,
+            (false, _) => item.columns.clone(),
+        };
+        if item.join {
+            return self.under(item.relations.clone());
+        }
+        for column in self.seen.columns.get(columns).unwrap_or_default() {
+            if column.place.output {
+                if column.star {
+                    hits.extend(self.starred(column));
+                } else {
+                    hits.extend(self.named(column));
+                }
+            }
+        }
+        hits
     }
 
     /// The catalog's names live as long as the snapshot; the statement's own spelling is as good.
@@ -271,8 +292,16 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
         if crate::functions::class(name).is_none() && self.catalog.functions(name).is_empty() {
             return true;
         }
+        if item.names.contains(&name) || item.exposed.contains(&name) {
+            return true;
+        }
         if item.base {
-            return item.names.contains(&name)
+            let ctes = item
+                .relations
+                .clone()
+                .filter_map(|at| self.seen.relations.get(at)?.cte)
+                .filter_map(|cte| self.seen.ctes.get(cte));
+            return ctes.into_iter().any(|cte| cte.exposed.contains(&name))
                 || item.relations.clone().all(|at| {
                     self.candidates.get(at).is_some_and(|found| {
                         !found.is_empty() && found.iter().all(|r| r.column(name).is_some())
@@ -372,8 +401,9 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
         }
     }
 
-    fn star(&self, column: &ColumnRef<'a>, found: &mut Found) {
-        let hits = match column.parts.last() {
+    /// What a star expands to.
+    fn starred(&self, column: &ColumnRef<'a>) -> Hits {
+        match column.parts.last() {
             None => self.under(column.from.clone()),
             Some(qualifier) => {
                 let mut known = false;
@@ -387,9 +417,12 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
                 }
                 hits
             }
-        };
+        }
+    }
+
+    fn star(&self, column: &ColumnRef<'a>, found: &mut Found) {
         let mut candidates = Hits::new();
-        for (id, why) in hits {
+        for (id, why) in self.starred(column) {
             match why {
                 Why::Label(_) if column.place.output => candidates.push((id, why)),
                 Why::Label(label) => {

@@ -55,7 +55,10 @@ impl<'a> Walker<'a> {
                 alias: "excluded",
                 names: smallvec::SmallVec::new(),
                 relations: target..target + 1,
+                columns: 0..0,
+                exposed: Vec::new(),
                 base: true,
+            join: false,
             });
             if let Some(infer) = conflict.infer() {
                 for element in infer.index_elems() {
@@ -292,7 +295,10 @@ impl<'a> Walker<'a> {
                     alias,
                     names: smallvec::SmallVec::new(),
                     relations: from.start..(from.start + 1).min(from.end),
+                    columns: 0..0,
+                    exposed: Vec::new(),
                     base: true,
+            join: false,
                 });
             }
         }

@@ -55,8 +55,11 @@ pub(crate) struct RelationRef<'a> {
 #[derive(Debug)]
 pub(crate) struct Cte<'a> {
     pub name: &'a str,
-    pub renamed: bool,
     pub relations: Range<usize>,
+    /// Column references under it (indices).
+    pub columns: Range<usize>,
+    /// Names of its columns, as far as they are known.
+    pub exposed: Vec<&'a str>,
 }
 
 /// A FROM item (or DML target), as its columns can be called.
@@ -67,8 +70,14 @@ pub(crate) struct Item<'a> {
     pub names: SmallVec<[&'a str; 2]>,
     /// Relations under it (indices): one if `base`.
     pub relations: Range<usize>,
+    /// Column references under it (indices).
+    pub columns: Range<usize>,
+    /// Names of its columns, as far as they are known (unless `base`).
+    pub exposed: Vec<&'a str>,
     /// A table name, not a subquery, join or function.
     pub base: bool,
+    /// A join's alias.
+    pub join: bool,
 }
 
 #[derive(Debug)]
@@ -162,8 +171,6 @@ pub(crate) struct Seen<'a> {
     pub types: Vec<NameRef<'a>>,
     /// `column AS name` in a select list: (name, column).
     pub renames: Vec<(&'a str, usize)>,
-    /// Names that the statement gives to select-list items.
-    pub given: Vec<&'a str>,
     pub merges: Vec<Merge<'a>>,
     pub ordinals: Vec<Ordinal>,
     pub stores: Vec<Store<'a>>,
@@ -178,8 +185,6 @@ pub(crate) struct Seen<'a> {
     pub depth: usize,
     /// Something that servers before this version read otherwise, and where.
     pub newer_syntax: Option<(u32, usize)>,
-    /// Start of the text of the statement that `shape` explains: the whole, or what follows DECLARE … FOR.
-    pub query_at: usize,
     /// It returns rows that the shape can explain.
     pub query: bool,
 }
@@ -187,7 +192,6 @@ pub(crate) struct Seen<'a> {
 impl<'a> Seen<'a> {
     pub(crate) fn new(range: Range<usize>) -> Self {
         Self {
-            query_at: range.start,
             range,
             kind: Kind::Other,
             verb: "STATEMENT",
@@ -199,7 +203,6 @@ impl<'a> Seen<'a> {
             operators: Vec::new(),
             types: Vec::new(),
             renames: Vec::new(),
-            given: Vec::new(),
             merges: Vec::new(),
             ordinals: Vec::new(),
             stores: Vec::new(),

@@ -37,6 +37,8 @@ pub(super) struct Walker<'a> {
     /// Indices of the CTEs in scope, innermost last.
     scope: Vec<usize>,
     depth: usize,
+    /// Names of the columns of the query that was walked last.
+    exposed: Vec<&'a str>,
 }
 
 /// How a query's own select list stands.
@@ -55,6 +57,7 @@ impl<'a> Walker<'a> {
             seen,
             scope: Vec::new(),
             depth: 0,
+            exposed: Vec::new(),
         }
     }
 
@@ -253,12 +256,17 @@ impl<'a> Walker<'a> {
             literal,
             place,
         });
+        // pg_get_expr(adbin, …): the argument is as harmless as the result.
+        let text = place.text && crate::functions::is_catalog_text(name);
         let rule = if place.rule == Rule::Filter {
-            Place::filter(place.construct)
+            Place {
+                text,
+                ..Place::filter(place.construct)
+            }
         } else {
             Place {
                 output: false,
-                text: false,
+                text,
                 ..within(place, "function argument")
             }
         };
@@ -427,7 +435,10 @@ impl<'a> Walker<'a> {
             alias,
             names,
             relations: at..at + 1,
+            columns: 0..0,
+            exposed: Vec::new(),
             base: true,
+            join: false,
         });
         at
     }
@@ -444,8 +455,9 @@ impl<'a> Walker<'a> {
             for cte in clause.ctes() {
                 self.seen.ctes.push(Cte {
                     name: cte.ctename().unwrap_or_default(),
-                    renamed: !cte.aliascolnames().is_empty(),
                     relations: 0..0,
+                    columns: 0..0,
+                    exposed: Vec::new(),
                 });
                 self.scope.push(self.seen.ctes.len() - 1);
             }
@@ -457,8 +469,9 @@ impl<'a> Walker<'a> {
                 let at = self.seen.ctes.len();
                 self.seen.ctes.push(Cte {
                     name: cte.ctename().unwrap_or_default(),
-                    renamed: !cte.aliascolnames().is_empty(),
                     relations: 0..0,
+                    columns: 0..0,
+                    exposed: Vec::new(),
                 });
                 self.cte(cte, at, false);
                 self.scope.push(at);
@@ -515,14 +528,20 @@ impl<'a> Walker<'a> {
             .iter()
             .filter_map(Node::as_str)
             .collect();
-        self.seen.given.extend(names.iter().copied());
+        let columns = columns..self.seen.columns.len();
+        let exposed = std::mem::take(&mut self.exposed);
         self.seen.items.push(Item {
             alias: cte.ctename().unwrap_or_default(),
+            exposed: exposed.clone(),
+            columns: columns.clone(),
             names,
             relations: relations.clone(),
             base: false,
+            join: false,
         });
         if let Some(cte) = self.seen.ctes.get_mut(at) {
+            cte.exposed = exposed;
+            cte.columns = columns;
             cte.relations = relations;
         }
     }
@@ -553,8 +572,10 @@ impl<'a> Walker<'a> {
     fn query_here(&mut self, select: &'a nodes::SelectStmt, place: QueryPlace) {
         let scope = self.with(select.with_clause());
         let mut targets: SmallVec<[Option<usize>; 8]> = SmallVec::new();
+        let mut exposed = Vec::new();
         if select.op == raw::SetOperation::SETOP_NONE {
             self.select(select, place, &mut targets);
+            exposed = std::mem::take(&mut self.exposed);
         } else {
             let bare = Place {
                 output: false,
@@ -575,6 +596,9 @@ impl<'a> Walker<'a> {
                         outermost: place.outermost,
                     },
                 );
+                if exposed.is_empty() {
+                    exposed = std::mem::take(&mut self.exposed);
+                }
             }
         }
         for sort in select.sort_clause() {
@@ -585,6 +609,7 @@ impl<'a> Walker<'a> {
         self.expression(select.limit_count(), Place::filter("LIMIT"));
         // FOR UPDATE OF names FROM items, not relations.
         self.leave(scope);
+        self.exposed = exposed;
     }
 
     /// One SELECT without its ORDER BY; notes which column each select-list item is.
@@ -627,9 +652,12 @@ impl<'a> Walker<'a> {
         }
         let mut texts: Vec<bool> = Vec::new();
         let mut starred = false;
+        let mut exposed = Vec::new();
         for target in select.target_list() {
             let before = (self.seen.functions.len(), self.seen.columns.len());
+            self.exposed.clear();
             targets.push(self.target(target, bare, from.clone()));
+            exposed.extend(target.name().or_else(|| implied_name(target.val())));
             if place.outermost {
                 starred |=
                     targets.last().copied().flatten().is_some_and(|at| {
@@ -674,6 +702,7 @@ impl<'a> Walker<'a> {
                 );
             }
         }
+        self.exposed = exposed;
     }
 
     /// Whether anything from these marks on is a catalog text in a place where its value is the output.
@@ -698,7 +727,6 @@ impl<'a> Walker<'a> {
         bare: Place,
         from: Range<usize>,
     ) -> Option<usize> {
-        self.seen.given.extend(target.name());
         if let Node::ColumnRef(column) = target.val() {
             let at = self.column(column, bare, from);
             if let Some(name) = target.name() {
@@ -747,7 +775,8 @@ impl<'a> Walker<'a> {
     }
 
     pub(super) fn from_item(&mut self, node: Node<'a>, feeding: bool) {
-        let first = self.seen.relations.len();
+        let first = (self.seen.relations.len(), self.seen.columns.len());
+        self.exposed.clear();
         match node {
             Node::RangeVar(relation) => {
                 self.relation_item(relation, Access::Read);
@@ -771,12 +800,12 @@ impl<'a> Walker<'a> {
                     ),
                     other => self.expression(other, bare),
                 }
-                self.item(subselect.alias(), first);
+                self.item(subselect.alias(), first, false);
             }
             Node::JoinExpr(join) => {
                 self.from_item(join.larg(), feeding);
                 self.from_item(join.rarg(), feeding);
-                let relations = first..self.seen.relations.len();
+                let relations = first.0..self.seen.relations.len();
                 let names: SmallVec<[&'a str; 2]> = join
                     .using_clause()
                     .iter()
@@ -790,8 +819,9 @@ impl<'a> Walker<'a> {
                     });
                 }
                 self.expression(join.quals(), Place::filter("ON"));
-                self.item(join.alias(), first);
-                self.item(join.join_using_alias(), first);
+                self.exposed.clear();
+                self.item(join.alias(), first, true);
+                self.item(join.join_using_alias(), first, true);
             }
             Node::RangeFunction(function) => {
                 for pair in function.functions() {
@@ -807,13 +837,13 @@ impl<'a> Walker<'a> {
                     }
                 }
                 for definition in function.coldeflist() {
-                    self.seen.given.extend(definition.colname());
+                    self.exposed.extend(definition.colname());
                     self.generic(
                         Node::ColumnDef(definition),
                         Place::of(Rule::Derived, "column definition"),
                     );
                 }
-                self.item(function.alias(), first);
+                self.item(function.alias(), first, false);
             }
             Node::RangeTableSample(sample) => {
                 self.from_item(sample.relation(), feeding);
@@ -832,30 +862,41 @@ impl<'a> Walker<'a> {
             }
             Node::RangeTableFunc(function) => {
                 self.generic(node, Place::of(Rule::Derived, "XMLTABLE"));
-                self.item(function.alias(), first);
+                self.item(function.alias(), first, false);
             }
             Node::JsonTable(table) => {
                 self.seen.newer(170_000, usize::MAX);
                 self.generic(node, Place::of(Rule::Derived, "JSON_TABLE"));
-                self.item(table.alias(), first);
+                self.item(table.alias(), first, false);
             }
             other => self.expression(other, Place::of(Rule::Derived, "FROM")),
         }
     }
 
-    /// Notes the alias of the FROM item whose relations begin at `first`.
-    pub(super) fn item(&mut self, given: Option<&'a nodes::Alias>, first: usize) {
+    /// Notes the alias of the FROM item whose relations and columns begin at `first`.
+    fn item(&mut self, given: Option<&'a nodes::Alias>, first: (usize, usize), join: bool) {
         if given.is_none() {
             return;
         }
         let (alias, names) = alias(given, "");
-        self.seen.given.extend(names.iter().copied());
         self.seen.items.push(Item {
             alias,
             names,
-            relations: first..self.seen.relations.len(),
+            relations: first.0..self.seen.relations.len(),
+            columns: first.1..self.seen.columns.len(),
+            exposed: std::mem::take(&mut self.exposed),
             base: false,
+            join,
         });
+    }
+}
+
+/// The name that a select-list item without alias gets, if it is a simple one.
+fn implied_name<'a>(node: Node<'a>) -> Option<&'a str> {
+    match node {
+        Node::ColumnRef(column) => column.fields().iter().next_back().and_then(Node::as_str),
+        Node::FuncCall(call) => Some(qualified(call.funcname()).1),
+        _ => None,
     }
 }
 
