@@ -67,26 +67,21 @@ impl CancelKeys {
         Self { next: AtomicU32::new(1), keys: Mutex::default(), under_way: Semaphore::new(AT_ONCE) }
     }
 
-    /// The number of a new connection: positive as an `i32`, and not in use.
+    /// The number of a new connection, from 1.
     pub(crate) fn number(&self) -> u32 {
-        loop {
-            let id = self.next.fetch_add(1, Ordering::Relaxed) & 0x7fff_ffff;
-            let Ok(pid) = i32::try_from(id) else { continue };
-            if pid != 0 && !self.lock().contains_key(&pid) {
-                return id;
-            }
-        }
+        self.next.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Makes the key of a connection. It holds until the guard is dropped.
-    pub(crate) fn issue(shared: &Arc<Shared>, id: u32, minor: u16, upstream: UpstreamKey) -> CancelGuard {
+    /// Makes the key of a connection. It holds until the guard is dropped. The pid is the server's own: clients
+    /// compare it with `pg_backend_pid()` and with the sender of notifications; only the secret opens anything.
+    pub(crate) fn issue(shared: &Arc<Shared>, minor: u16, upstream: UpstreamKey) -> CancelGuard {
         let mut bytes = [0; LONG];
         let len = if minor >= 2 { LONG } else { SHORT };
         if let Some(part) = bytes.get_mut(..len) {
             rand::rng().fill_bytes(part);
         }
         let secret = Secret { bytes, len };
-        let pid = i32::try_from(id).unwrap_or_default();
+        let pid = upstream.pid;
         let key = Key { secret, upstream: Arc::new(upstream) };
         shared.cancel_keys.lock().insert(pid, key.clone());
         CancelGuard { shared: Arc::clone(shared), pid, key }
@@ -135,7 +130,11 @@ impl CancelGuard {
 
 impl Drop for CancelGuard {
     fn drop(&mut self) {
-        self.shared.cancel_keys.lock().remove(&self.pid);
+        let mut keys = self.shared.cancel_keys.lock();
+        // The server may have given the pid to another connection since.
+        if keys.get(&self.pid).is_some_and(|k| Arc::ptr_eq(&k.upstream, &self.key.upstream)) {
+            keys.remove(&self.pid);
+        }
     }
 }
 

@@ -211,9 +211,12 @@ async fn establish(admitted: Admitted, shared: &Arc<Shared>) -> Option<Establish
     };
     context.upstream_pid.store(connected.pid, Ordering::Relaxed);
     let key = UpstreamKey { target: shared.net.upstream.clone(), pid: connected.pid, secret: connected.secret };
-    let cancel = CancelKeys::issue(shared, context.id, greeting_rest.minor, key);
+    let cancel = CancelKeys::issue(shared, greeting_rest.minor, key);
     let mut key_data = Vec::new();
-    encode::backend_key_data(&mut key_data, cancel.pid(), cancel.secret());
+    // A server that gave no key (some poolers) cannot be asked to cancel.
+    if cancel.pid() != 0 {
+        encode::backend_key_data(&mut key_data, cancel.pid(), cancel.secret());
+    }
 
     let (stream, early) = messages.into_parts();
     let session = session(view, shared);

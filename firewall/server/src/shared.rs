@@ -199,7 +199,7 @@ impl Problem {
 /// Who is behind a statement: the part of an audit line that does not change during a connection.
 #[derive(Debug)]
 pub struct ConnectionContext {
-    /// Counts up from 1 in this process; also the backend pid that the client sees.
+    /// Counts up from 1 in this process.
     pub id: u32,
     pub client: Arc<str>,
     pub kid: Arc<str>,
