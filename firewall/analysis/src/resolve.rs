@@ -63,9 +63,10 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
                     resolved.unknown.push(name);
                 }
             }
-            let hot = found
-                .iter()
-                .any(|r| catalog.index().of(r.oid).is_some_and(Reach::reads_hot));
+            let texts = !catalog.sensitive_texts.is_empty();
+            let hot = found.iter().any(|r| {
+                catalog.index().of(r.oid).is_some_and(|reach| reach.reads_hot(texts))
+            });
             if let Some(slot) = resolved.hot.get_mut(at) {
                 *slot = hot;
             }
@@ -117,6 +118,8 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
             .flatten()
             .filter_map(|r| self.catalog.index().of(r.oid))
             .flat_map(|reach| &reach.columns)
+            // Definitions matter only if some of them tell of labelled columns.
+            .filter(|marked| marked.why != Why::Text || !self.catalog.sensitive_texts.is_empty())
     }
 
     /// Names under which labelled columns can be called anywhere in the statement.
@@ -433,7 +436,8 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
                     };
                     found.violation(id, label, place, column.position);
                 }
-                Why::Text if column.place.text => {}
+                // Under a set operation the server no longer says where a column comes from.
+                Why::Text if column.place.text && column.place.rule != Rule::Combined => {}
                 Why::Text => found.catalog_text(id, column.position),
                 Why::Row(id, label) => {
                     let place = Place::of(Rule::WholeRow, "column of a row type");
@@ -650,8 +654,10 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
 type Hits4<'a> = SmallVec<[(&'a str, Hit); 4]>;
 
 impl Reach {
-    fn reads_hot(&self) -> bool {
-        !self.columns.is_empty() || !self.view.is_empty() || self.opaque.is_some()
+    fn reads_hot(&self, texts: bool) -> bool {
+        self.columns.iter().any(|column| texts || column.why != Why::Text)
+            || !self.view.is_empty()
+            || self.opaque.is_some()
     }
 }
 

@@ -30,8 +30,9 @@ pub(crate) fn judge(
     };
     found.violations.extend(own_violations);
     let mut texts = false;
+    let own_text = text.get(seen.range.clone()).unwrap_or_default();
     for function in &seen.functions {
-        texts |= self::function(function, catalog, &mut found);
+        texts |= self::function(function, catalog, own_text, &mut found);
     }
     names(
         &seen.operators,
@@ -71,7 +72,7 @@ pub(crate) fn judge(
             }
         }
     }
-    outputs = with_texts(outputs, &seen, texts, &mut found);
+    outputs = with_texts(outputs, &seen, texts, !catalog.sensitive_texts.is_empty(), &mut found);
 
     let mut relations = Vec::with_capacity(resolved.candidates.len());
     let mut taints = false;
@@ -104,9 +105,7 @@ pub(crate) fn judge(
         found.other(Rule::Limit, "nesting", usize::MAX);
     }
     Statement {
-        fingerprint: crate::fingerprint(
-            text.as_bytes().get(seen.range.clone()).unwrap_or_default(),
-        ),
+        fingerprint: crate::fingerprint(own_text.as_bytes()),
         range: seen.range.clone(),
         kind: seen.kind,
         verb: seen.verb,
@@ -127,9 +126,10 @@ fn with_texts(
     outputs: Option<Vec<Output>>,
     seen: &Seen<'_>,
     texts: bool,
+    sensitive: bool,
     found: &mut Found,
 ) -> Option<Vec<Output>> {
-    let marks = seen.text_outputs.as_deref().unwrap_or_default();
+    let marks = if sensitive { seen.text_outputs.as_deref().unwrap_or_default() } else { &[] };
     let any = marks.iter().any(|mark| *mark);
     match outputs {
         Some(mut outputs) => {
@@ -187,7 +187,7 @@ fn touches_system(resolved: &Resolved<'_, '_, '_>) -> bool {
 }
 
 /// Judges one call; true if it is a catalog text where that is allowed.
-fn function(call: &FunctionRef<'_>, catalog: &Catalog, found: &mut Found) -> bool {
+fn function(call: &FunctionRef<'_>, catalog: &Catalog, text: &str, found: &mut Found) -> bool {
     let refuse = |found: &mut Found| {
         let construct = format!("function {}", call.name);
         found.other(Rule::Function, &construct, call.position);
@@ -219,10 +219,13 @@ fn function(call: &FunctionRef<'_>, catalog: &Catalog, found: &mut Found) -> boo
     }
     match functions::class(call.name) {
         Some(Class::Pure | Class::Describes) => {}
-        Some(Class::Session) => session_function(call, found),
+        Some(Class::Session) => session_function(call, text, found),
         Some(Class::CatalogText) => {
+            if catalog.sensitive_texts.is_empty() {
+                return false;
+            }
             if call.place.text {
-                return true;
+                return !call.place.tested;
             }
             found.other(Rule::CatalogText, call.place.construct, call.position);
         }
@@ -236,13 +239,14 @@ fn function(call: &FunctionRef<'_>, catalog: &Catalog, found: &mut Found) -> boo
     false
 }
 
-fn session_function(call: &FunctionRef<'_>, found: &mut Found) {
+fn session_function(call: &FunctionRef<'_>, text: &str, found: &mut Found) {
     match call.name {
         "set_config" => {
-            if !call
-                .literal
-                .is_some_and(|name| settings::may_set(name, None))
-            {
+            let allowed = match call.literal {
+                Some(name) => settings::may_set(name, None),
+                None => settings::is_known_statement(text),
+            };
+            if !allowed {
                 let construct = format!(
                     "set_config of {}",
                     call.literal.unwrap_or("a computed name")

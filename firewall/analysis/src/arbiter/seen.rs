@@ -15,6 +15,8 @@ pub(crate) struct Place {
     pub output: bool,
     /// The value of a catalog text here reaches the client unchanged, or is only tested for NULL.
     pub text: bool,
+    /// A catalog text here is only tested: for NULL, for being the default partition's bound.
+    pub tested: bool,
 }
 
 impl Place {
@@ -28,6 +30,7 @@ impl Place {
             construct,
             output: false,
             text: false,
+            tested: false,
         }
     }
 
@@ -36,6 +39,7 @@ impl Place {
         construct: "select list",
         output: true,
         text: true,
+        tested: false,
     };
 }
 

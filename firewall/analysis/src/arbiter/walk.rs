@@ -90,6 +90,17 @@ impl<'a> Walker<'a> {
             Node::A_Expr(operation) => {
                 self.operator(operation.name(), operation.location);
                 let inner = within(inner, "operator expression");
+                // psql asks so which partition is the default one.
+                if literal(operation.rexpr()) == Some("DEFAULT")
+                    && qualified(operation.name()) == (None, "=")
+                {
+                    let tested = Place {
+                        text: true,
+                        tested: true,
+                        ..inner
+                    };
+                    return self.expression(operation.lexpr(), tested);
+                }
                 self.expression(operation.lexpr(), inner);
                 self.expression(operation.rexpr(), inner);
             }
@@ -151,6 +162,7 @@ impl<'a> Walker<'a> {
                     test.arg(),
                     Place {
                         text: true,
+                        tested: true,
                         ..within(inner, "IS NULL")
                     },
                 );
@@ -248,16 +260,18 @@ impl<'a> Walker<'a> {
 
     fn call(&mut self, call: &'a nodes::FuncCall, place: Place) {
         let (schema, name) = qualified(call.funcname());
-        let literal = call.args().iter().next().and_then(literal);
+        let first = call.args().iter().next().and_then(literal);
         self.seen.functions.push(FunctionRef {
             schema,
             name,
             position: offset(call.location),
-            literal,
+            literal: first,
             place,
         });
         // pg_get_expr(adbin, …): the argument is as harmless as the result.
-        let text = place.text && crate::functions::is_catalog_text(name);
+        // So is what trim(trailing ';' from …) leaves.
+        let trimmed = name == "rtrim" && call.args().get(1).and_then(self::literal) == Some(";");
+        let text = place.text && (trimmed || crate::functions::is_catalog_text(name));
         let rule = if place.rule == Rule::Filter {
             Place {
                 text,
@@ -711,7 +725,11 @@ impl<'a> Walker<'a> {
         let columns = self.seen.columns.iter().skip(columns);
         functions
             .into_iter()
-            .any(|f| f.place.text && crate::functions::is_catalog_text(f.name))
+            .any(|f| {
+                f.place.text
+                    && !f.place.tested
+                    && crate::functions::is_catalog_text(f.name)
+            })
             || columns.into_iter().any(|c| {
                 c.place.text
                     && c.parts
@@ -953,6 +971,7 @@ fn within(place: Place, construct: &'static str) -> Place {
             construct,
             output: false,
             text: place.text,
+            tested: place.tested,
         },
     }
 }

@@ -99,6 +99,7 @@ impl Bank {
         let mut catalog = Catalog::new(relations, functions);
         catalog.server_version = 150_018;
         catalog.database = "bank".into();
+        catalog.sensitive_texts.insert(ringfence_analysis::text_hash(b"lower(email)"));
         catalog.client_roles.insert(777);
         catalog.trusted_extensions.insert("pgcrypto".into());
         for (kind, name) in others {
