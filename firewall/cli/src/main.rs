@@ -1,3 +1,24 @@
-//! rfctl, the operator's command line.
+//! rfctl, the operator's command line: a client of the admin API.
 
-fn main() {}
+mod api;
+mod args;
+mod commands;
+mod output;
+mod settings;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let cli = args::Cli::parse();
+    match commands::run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::complain(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
