@@ -267,7 +267,7 @@ async fn client(Extract(state): Shared, Path(name): Path<String>) -> Answer {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct TokenRequest {
-    ttl: Option<Span>,
+    ttl: Option<String>,
 }
 
 async fn issue(Extract(state): Shared, Path(name): Path<String>, request: Request) -> Answer {
@@ -282,7 +282,11 @@ async fn issue(Extract(state): Shared, Path(name): Path<String>, request: Reques
     if !state.worlds.policy().knows(&name) {
         return Err(no_client(&name));
     }
-    let ttl = asked.ttl.map_or(DEFAULT_TTL, |span| span.0);
+    let ttl = match asked.ttl.as_deref().map(str::parse::<Span>) {
+        None => DEFAULT_TTL,
+        Some(Ok(span)) => span.0,
+        Some(Err(error)) => return Err(Failure::bad_request(format!("ttl: {error}"))),
+    };
     if ttl < Duration::from_secs(1) || ttl > LONGEST_TTL {
         return Err(Failure::bad_request("ttl must be from 1s to 3660d"));
     }
