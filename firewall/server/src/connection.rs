@@ -17,7 +17,9 @@ use crate::auth::{self, Outcome};
 use crate::cancel::{self, CancelGuard, CancelKeys, UpstreamKey};
 use crate::relay::Relay;
 use crate::sessions::{Full, Registration, Sessions};
-use crate::shared::{ClientLogin, CloseReason, ConnectionContext, ConnectionEvent, LoginFailure, Problem, Shared, View};
+use crate::shared::{
+    ClientLogin, CloseReason, ConnectionContext, ConnectionEvent, LoginFailure, Problem, Shared, View,
+};
 use crate::sink::Side;
 use crate::startup::{self, Greeting, Opening, fatal};
 use crate::startup_settings;
@@ -145,7 +147,9 @@ async fn log_in(greeting: Greeting, address: SocketAddr, shared: &Arc<Shared>) -
         Err(full) => {
             let problem = match full {
                 Full::Server => Problem::new("53300", "sorry, too many clients already"),
-                Full::Client => Problem::new("53300", format!("too many connections for client \"{}\"", context.client)),
+                Full::Client => {
+                    Problem::new("53300", format!("too many connections for client \"{}\"", context.client))
+                }
             };
             failed(shared, &name, address, LoginFailure::TooManyConnections);
             refuse(messages.into_parts().0, &last, &problem).await;

@@ -98,9 +98,9 @@ fn turn_away(tcp: &TcpStream) {
 
 fn end_expired(shared: &Shared) {
     let now = std::time::SystemTime::now();
-    let ended = shared.sessions.revoke_where(|context| {
-        shared.verifiers.valid_until(&context.kid).is_none_or(|until| until <= now)
-    });
+    let ended = shared
+        .sessions
+        .revoke_where(|context| shared.verifiers.valid_until(&context.kid).is_none_or(|until| until <= now));
     if ended > 0 {
         tracing::info!(connections = ended, "ended: their tokens are no longer valid");
     }

@@ -188,7 +188,13 @@ impl Relay {
 
     /// Passes on the first `n` bytes of the thread's buffer, and keeps what the session does not take.
     #[inline]
-    fn feed_read(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers, from: Origin, n: usize) -> Result<(), CloseReason> {
+    fn feed_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffers: &mut Buffers,
+        from: Origin,
+        n: usize,
+    ) -> Result<(), CloseReason> {
         let read = std::mem::take(&mut buffers.read);
         let bytes = read.get(..n).unwrap_or_default();
         let fed = self.feed(cx, buffers, from, bytes).map(|taken| {
@@ -205,7 +211,13 @@ impl Relay {
     }
 
     #[inline]
-    fn feed(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers, from: Origin, bytes: &[u8]) -> Result<usize, CloseReason> {
+    fn feed(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffers: &mut Buffers,
+        from: Origin,
+        bytes: &[u8],
+    ) -> Result<usize, CloseReason> {
         let now = Instant::now();
         let fed = self.turn(cx, buffers, |session, sink| match from {
             Origin::Client => session.client_bytes(now, bytes, sink),
@@ -244,9 +256,8 @@ impl Relay {
         }
         if let Some(Need::Refresh(_)) = self.session.need() {
             let (shared, context) = (Arc::clone(&self.shared), Arc::clone(&self.context));
-            self.refresh = Some(Box::pin(async move {
-                shared.worlds.refresh(&context.database, &context.client).await
-            }));
+            self.refresh =
+                Some(Box::pin(async move { shared.worlds.refresh(&context.database, &context.client).await }));
         }
         result
     }
@@ -266,7 +277,13 @@ impl Relay {
         }
     }
 
-    fn take_over(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers, view: View, asked: bool) -> Result<(), CloseReason> {
+    fn take_over(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffers: &mut Buffers,
+        view: View,
+        asked: bool,
+    ) -> Result<(), CloseReason> {
         let now = Instant::now();
         let View { world, client } = view;
         let taken = self.turn(cx, buffers, |session, sink| session.world(now, world, client, asked, sink));

@@ -19,10 +19,10 @@ use zeroize::Zeroizing;
 
 use crate::auth::limiter::Limiter;
 use crate::cancel::CancelKeys;
-use ringfence_engine::{Event, Limits, PlanCache, World};
 use crate::sessions::Sessions;
 use crate::tls::ServerTls;
 use crate::upstream::Target;
+use ringfence_engine::{Event, Limits, PlanCache, World};
 
 /// A future behind a trait object.
 pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -115,10 +115,7 @@ pub struct Verifier {
 
 impl fmt::Debug for Verifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Verifier")
-            .field("client", &self.client)
-            .field("kid", &self.kid)
-            .finish_non_exhaustive()
+        f.debug_struct("Verifier").field("client", &self.client).field("kid", &self.kid).finish_non_exhaustive()
     }
 }
 

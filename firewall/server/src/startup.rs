@@ -22,11 +22,18 @@ const PROTOCOL_OPTION: &[u8] = b"_pq_.";
 pub(crate) enum Opening {
     Session(Greeting),
     /// To interrupt another one; the stream is closed after that was tried.
-    Cancel { stream: Stream, pid: i32, secret: Vec<u8> },
+    Cancel {
+        stream: Stream,
+        pid: i32,
+        secret: Vec<u8>,
+    },
     /// It left without a word, as port scanners and load balancers do.
     Gone,
     /// It is refused; the stream is there to say so.
-    Refused { stream: Stream, problem: Problem },
+    Refused {
+        stream: Stream,
+        problem: Problem,
+    },
 }
 
 /// A client that wants a session, not yet authenticated.

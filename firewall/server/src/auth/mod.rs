@@ -18,10 +18,16 @@ use crate::tls::Identity;
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// `last` (AuthenticationOk and what belongs before it) is still to be sent.
-    Proved { verifier: Verifier, last: Vec<u8> },
+    Proved {
+        verifier: Verifier,
+        last: Vec<u8>,
+    },
     /// Closed before it proved anything: psql does, to ask its user for the password.
     Gone,
-    Refused { problem: Problem, reason: LoginFailure },
+    Refused {
+        problem: Problem,
+        reason: LoginFailure,
+    },
 }
 
 /// Runs the exchange. Unknown clients and wrong tokens go the same way through it, byte by byte.

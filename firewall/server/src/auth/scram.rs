@@ -52,8 +52,7 @@ pub(crate) fn begin(
         stored_key: verifier.stored_key.to_vec(),
         server_key: verifier.server_key.to_vec(),
     };
-    let (challenge, waiting) =
-        server.on_client_first_message_with_secret(client_first, secret).map_err(|_| Failed)?;
+    let (challenge, waiting) = server.on_client_first_message_with_secret(client_first, secret).map_err(|_| Failed)?;
     Ok((challenge.into_bytes(), Exchange { waiting }))
 }
 

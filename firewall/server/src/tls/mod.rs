@@ -145,28 +145,44 @@ pub(crate) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsErro
     let file = fs::File::open(path).map_err(|e| unreadable(path, &e))?;
     let mode = file.metadata().map_err(|e| unreadable(path, &e))?.permissions().mode();
     if mode & 0o007 != 0 {
-        return Err(TlsError::new(path, format!("has mode {:04o}: others can read the key", mode & 0o7777), "chmod 600 it"));
+        return Err(TlsError::new(
+            path,
+            format!("has mode {:04o}: others can read the key", mode & 0o7777),
+            "chmod 600 it",
+        ));
     }
-    PrivateKeyDer::from_pem_reader(BufReader::new(file))
-        .map_err(|e| TlsError::new(path, format!("holds no private key: {e}"), "give an unencrypted PEM key (PKCS#8, PKCS#1 or SEC1)"))
+    PrivateKeyDer::from_pem_reader(BufReader::new(file)).map_err(|e| {
+        TlsError::new(
+            path,
+            format!("holds no private key: {e}"),
+            "give an unencrypted PEM key (PKCS#8, PKCS#1 or SEC1)",
+        )
+    })
 }
 
 pub(crate) fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
     let mut store = RootCertStore::empty();
     for certificate in certificates(path)? {
-        store.add(certificate).map_err(|e| TlsError::new(path, format!("holds an unusable certificate: {e}"), "give CA certificates in PEM"))?;
+        store.add(certificate).map_err(|e| {
+            TlsError::new(path, format!("holds an unusable certificate: {e}"), "give CA certificates in PEM")
+        })?;
     }
     Ok(store)
 }
 
 fn check_dates(path: &Path, leaf: &CertificateDer<'_>) -> Result<Timestamp, TlsError> {
-    let facts = der::facts(leaf).ok_or_else(|| TlsError::new(path, "is not an X.509 certificate", "give a certificate in PEM"))?;
+    let facts = der::facts(leaf)
+        .ok_or_else(|| TlsError::new(path, "is not an X.509 certificate", "give a certificate in PEM"))?;
     let now = Timestamp::now();
     if facts.not_after < now {
         return Err(TlsError::new(path, format!("the certificate expired on {}", facts.not_after), "renew it"));
     }
     if facts.not_before > now {
-        return Err(TlsError::new(path, format!("the certificate is valid only from {}", facts.not_before), "check this machine's clock"));
+        return Err(TlsError::new(
+            path,
+            format!("the certificate is valid only from {}", facts.not_before),
+            "check this machine's clock",
+        ));
     }
     Ok(facts.not_after)
 }

@@ -83,6 +83,7 @@ fn make() -> Result<Made, rcgen::Error> {
 
 fn write(path: &Path, text: &str, mode: u32) -> Result<(), TlsError> {
     let file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
-    file.and_then(|mut file| file.write_all(text.as_bytes()))
-        .map_err(|e| TlsError::new(path, format!("cannot be written: {e}"), "check the directory's owner and free space"))
+    file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|e| {
+        TlsError::new(path, format!("cannot be written: {e}"), "check the directory's owner and free space")
+    })
 }

@@ -62,7 +62,11 @@ pub fn config(mode: SslMode, files: &UpstreamFiles) -> Result<Option<Arc<ClientC
     let mut config = match &files.identity {
         None => builder.with_no_client_auth(),
         Some((cert, key)) => builder.with_client_auth_cert(certificates(cert)?, private_key(key)?).map_err(|e| {
-            TlsError::new(cert, format!("does not go with {}: {e}", key.display()), "give sslcert and sslkey of the same pair")
+            TlsError::new(
+                cert,
+                format!("does not go with {}: {e}", key.display()),
+                "give sslcert and sslkey of the same pair",
+            )
         })?,
     };
     config.alpn_protocols = vec![super::ALPN.to_vec()];
@@ -77,7 +81,11 @@ fn webpki(root: Option<&Path>, provider: Arc<CryptoProvider>) -> Result<Arc<WebP
     let path = match root {
         Some(path) => path,
         None => SYSTEM_BUNDLES.iter().map(Path::new).find(|p| p.exists()).ok_or_else(|| {
-            TlsError::new(Path::new("sslrootcert"), "is not given, and this system has no bundle of authorities", "add sslrootcert=FILE to the upstream URL")
+            TlsError::new(
+                Path::new("sslrootcert"),
+                "is not given, and this system has no bundle of authorities",
+                "add sslrootcert=FILE to the upstream URL",
+            )
         })?,
     };
     let store = if root.is_some() { roots(path)? } else { system_roots(path)? };

@@ -62,7 +62,11 @@ impl<'a> Login<'a> {
                 scram.finish(signature).map_err(|e| e.to_string())?;
                 self.scram = Scram::Proved;
             }
-            Authentication::Other(code) => return Err(format!("the server asks for authentication method {code}, which is not supported (SCRAM-SHA-256, md5, password are)")),
+            Authentication::Other(code) => {
+                return Err(format!(
+                    "the server asks for authentication method {code}, which is not supported (SCRAM-SHA-256, md5, password are)"
+                ));
+            }
         }
         Ok(out)
     }
@@ -70,7 +74,9 @@ impl<'a> Login<'a> {
     /// The server said Ok: it must not leave out its own proof.
     pub(super) fn done(&self) -> Result<(), String> {
         match self.scram {
-            Scram::Running(_) => Err("the server broke SCRAM off without proving that it knows the password".to_owned()),
+            Scram::Running(_) => {
+                Err("the server broke SCRAM off without proving that it knows the password".to_owned())
+            }
             Scram::Idle | Scram::Proved => Ok(()),
         }
     }
@@ -91,7 +97,8 @@ impl<'a> Login<'a> {
     }
 
     fn password(&self) -> Result<&'a str, String> {
-        self.password.ok_or_else(|| format!("the server asks for a password of {:?}, and none is configured", self.user))
+        self.password
+            .ok_or_else(|| format!("the server asks for a password of {:?}, and none is configured", self.user))
     }
 }
 

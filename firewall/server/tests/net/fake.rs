@@ -105,7 +105,11 @@ impl Firewall {
         let shared = Arc::new(Shared {
             net,
             verifiers: Box::new(Tokens(verifier(), Arc::clone(&alive))),
-            worlds: Box::new(Fixed { view: view(setup.restricted), restricted: setup.restricted, alive: Arc::clone(&alive) }),
+            worlds: Box::new(Fixed {
+                view: view(setup.restricted),
+                restricted: setup.restricted,
+                alive: Arc::clone(&alive),
+            }),
             audit: Box::new(Recorder(Arc::clone(&seen))),
             metrics: Box::new(Recorder(Arc::clone(&seen))),
             sessions: Sessions::new(),
@@ -281,7 +285,9 @@ async fn serve(mut tcp: TcpStream, startups: Startups, cancelled: Cancelled) {
     }
     let mut out = Vec::new();
     encode::authentication_ok(&mut out);
-    for (name, value) in [("client_encoding", "UTF8"), ("standard_conforming_strings", "on"), ("server_version", "15.0")] {
+    for (name, value) in
+        [("client_encoding", "UTF8"), ("standard_conforming_strings", "on"), ("server_version", "15.0")]
+    {
         encode::parameter_status(&mut out, name.as_bytes(), value.as_bytes());
     }
     encode::backend_key_data(&mut out, SERVER_PID, SERVER_SECRET);

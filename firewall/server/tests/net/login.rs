@@ -53,7 +53,8 @@ async fn a_token_opens_with_and_without_tls_and_channel_binding() {
     let startups = server.startups.lock().unwrap();
     let mut first = startups[0].clone();
     first.sort();
-    let expected = [("application_name", "test"), ("client_encoding", "UTF8"), ("database", "bank"), ("user", "db_user")];
+    let expected =
+        [("application_name", "test"), ("client_encoding", "UTF8"), ("database", "bank"), ("user", "db_user")];
     assert_eq!(first, expected.map(|(n, v)| (n.to_owned(), v.to_owned())));
 }
 
@@ -106,9 +107,8 @@ async fn unknown_client_and_wrong_token_are_answered_alike() {
     let (wrong, _) = transcript(&firewall, "app", "rft_kkkkkkkk_guess").await;
     let (unknown, salt) = transcript(&firewall, "apq", "rft_kkkkkkkk_guess").await;
     let (again, same_salt) = transcript(&firewall, "apq", "rft_kkkkkkkk_guess").await;
-    let renamed = |v: &[Vec<u8>]| -> Vec<String> {
-        v.iter().map(|b| String::from_utf8_lossy(b).replace("apq", "app")).collect()
-    };
+    let renamed =
+        |v: &[Vec<u8>]| -> Vec<String> { v.iter().map(|b| String::from_utf8_lossy(b).replace("apq", "app")).collect() };
     assert_eq!(renamed(&wrong), renamed(&unknown));
     assert_eq!((renamed(&unknown), salt), (renamed(&again), same_salt));
     assert!(renamed(&wrong)[2].contains("password authentication failed for user \"app\""));

@@ -107,7 +107,8 @@ async fn plaintext_is_refused_with_a_way_out() {
 async fn tls_at_once_needs_the_protocols_name() {
     let firewall = firewall(Setup::default()).await;
     let client = config(SslMode::Require, &UpstreamFiles::default()).unwrap().unwrap();
-    for (alpn, accepted) in [(vec![b"postgresql".to_vec()], true), (vec![], false), (vec![b"http/1.1".to_vec()], false)] {
+    for (alpn, accepted) in [(vec![b"postgresql".to_vec()], true), (vec![], false), (vec![b"http/1.1".to_vec()], false)]
+    {
         let mut client = rustls::ClientConfig::clone(&client);
         client.alpn_protocols = alpn;
         let tcp = TcpStream::connect(firewall.address).await.unwrap();
