@@ -77,9 +77,10 @@ impl Session {
             }
             if !self.server.partial.is_empty() {
                 emit(input, from, *at, own, out);
-                let went_on = self.continue_server_partial(now, input, at, own, out)?;
+                let went_on = self.continue_server_partial(now, input, at, own, out);
+                // What was added to the kept message is not passed on with the run, whatever became of it.
                 *from = *at;
-                if !went_on {
+                if !went_on? {
                     return Ok(());
                 }
                 continue;
