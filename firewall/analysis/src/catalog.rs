@@ -76,6 +76,8 @@ pub struct Relation {
     pub active: bool,
     /// Foreign keys, column by column: (own attribute number, referenced relation, its attribute number).
     pub references: Vec<(i16, u32, i16)>,
+    /// Generated columns: (own attribute number, one that its expression reads).
+    pub generated: Vec<(i16, i16)>,
     /// Set by the policy: it says `unclassified: refuse` here, and no entry names this relation.
     pub unclassified: bool,
 }
@@ -128,6 +130,8 @@ pub struct Catalog {
     /// Types from OID 16384 whose values look like a built-in type's on the wire, by that type's OID: domains (their
     /// base type, all the way down), citext (text), and arrays of either (text[], …).
     pub wire_types: HashMap<u32, u32>,
+    /// Types that hold a relation's rows (arrays of, and domains over, its row type), by that row type.
+    pub row_types: HashMap<u32, u32>,
     /// Extensions whose functions do what their arguments allow, by the policy's word.
     pub trusted_extensions: HashSet<Box<str>>,
     /// 128-bit hashes of catalog texts (defaults, index and constraint definitions, bodies) that belong to

@@ -23,11 +23,7 @@ fn seal(c: &mut Criterion) {
             out.clear();
             out.extend_from_slice(black_box(VALUE));
             let tag = bare
-                .encrypt_inout_detached(
-                    &Nonce::from([7; 12]),
-                    b"0123456789a",
-                    InOutBuf::from(out.as_mut_slice()),
-                )
+                .encrypt_inout_detached(&Nonce::from([7; 12]), b"0123456789a", InOutBuf::from(out.as_mut_slice()))
                 .unwrap();
             out.extend_from_slice(&tag);
         });
@@ -41,24 +37,14 @@ fn seal(c: &mut Criterion) {
     c.bench_function("tokenize_digits_16", |b| {
         b.iter(|| {
             out.clear();
-            presenter
-                .tokenize(
-                    &key,
-                    ValueType::Text,
-                    Format::Text,
-                    black_box(VALUE),
-                    &mut out,
-                )
-                .unwrap();
+            presenter.tokenize(&key, ValueType::Text, Format::Text, black_box(VALUE), &mut out).unwrap();
         });
     });
     c.bench_function("tokenize_text", |b| {
         b.iter(|| {
             out.clear();
             let value = black_box(b"user0@example.com");
-            presenter
-                .tokenize(&key, ValueType::Text, Format::Text, value, &mut out)
-                .unwrap();
+            presenter.tokenize(&key, ValueType::Text, Format::Text, value, &mut out).unwrap();
         });
     });
     c.bench_function("mask_last4_16", |b| {

@@ -16,9 +16,7 @@ pub struct ControlMac {
 
 impl ControlMac {
     pub fn new(master: &MasterKey) -> Self {
-        Self {
-            key: master.derive(Purpose::ControlRow, "", [0; 4]),
-        }
+        Self { key: master.derive(Purpose::ControlRow, "", [0; 4]) }
     }
 
     /// The MAC of a row: `table` separates the tables, and every field carries its length.
@@ -68,9 +66,6 @@ mod tests {
         assert!(!mac.verify("tokens", &[b"a", b"bc"], &tag));
         assert!(!mac.verify("labels", &[b"ab", b"c"], &tag));
         assert!(!mac.verify("tokens", &[b"ab", b"c"], &tag[..31]));
-        assert_ne!(
-            *mock_login_secret(&master),
-            *master.derive(Purpose::ControlRow, "", [0; 4])
-        );
+        assert_ne!(*mock_login_secret(&master), *master.derive(Purpose::ControlRow, "", [0; 4]));
     }
 }

@@ -21,17 +21,11 @@ pub(crate) struct Ff1<C = Aes256> {
 
 impl Ff1 {
     pub(crate) fn new(key: &[u8; KEY_LEN]) -> Self {
-        Self {
-            cipher: Aes256::new(key.into()),
-        }
+        Self { cipher: Aes256::new(key.into()) }
     }
 }
 
-impl<
-    C: BlockCipherEncrypt
-        + aes_gcm::aes::cipher::BlockSizeUser<BlockSize = aes_gcm::aead::consts::U16>,
-> Ff1<C>
-{
+impl<C: BlockCipherEncrypt + aes_gcm::aes::cipher::BlockSizeUser<BlockSize = aes_gcm::aead::consts::U16>> Ff1<C> {
     /// Permutes the numbers below `radix ^ length`. `None` where the domain is too small or too big.
     pub(crate) fn permute(&self, radix: u32, length: usize, number: u128) -> Option<u128> {
         let short = length / 2;
@@ -53,11 +47,7 @@ impl<
         let mut left = number / modulus_long;
         let mut right = number % modulus_long;
         for round in 0..ROUNDS {
-            let modulus = if round % 2 == 0 {
-                modulus_short
-            } else {
-                modulus_long
-            };
+            let modulus = if round % 2 == 0 { modulus_short } else { modulus_long };
             let output = self.round(&first, round, right, b)?;
             let taken = u128::from_be_bytes(output) >> (8 * (16 - d));
             let sum = (left + taken % modulus) % modulus;
@@ -100,22 +90,16 @@ mod tests {
     use aes_gcm::aes::Aes128;
 
     const KEY: [u8; 32] = [
-        0x2B, 0x7E, 0x15, 0x16, 0x28, 0xAE, 0xD2, 0xA6, 0xAB, 0xF7, 0x15, 0x88, 0x09, 0xCF, 0x4F,
-        0x3C, 0xEF, 0x43, 0x59, 0xD8, 0xD5, 0x80, 0xAA, 0x4F, 0x7F, 0x03, 0x6D, 0x6F, 0x04, 0xFC,
-        0x6A, 0x94,
+        0x2B, 0x7E, 0x15, 0x16, 0x28, 0xAE, 0xD2, 0xA6, 0xAB, 0xF7, 0x15, 0x88, 0x09, 0xCF, 0x4F, 0x3C, 0xEF, 0x43,
+        0x59, 0xD8, 0xD5, 0x80, 0xAA, 0x4F, 0x7F, 0x03, 0x6D, 0x6F, 0x04, 0xFC, 0x6A, 0x94,
     ];
 
     /// NIST's FF1 samples 7 (AES-256) and 1 (AES-128): radix 10, empty tweak.
     #[test]
     fn nist_samples() {
-        assert_eq!(
-            Ff1::new(&KEY).permute(10, 10, 123_456_789),
-            Some(6_657_667_009)
-        );
+        assert_eq!(Ff1::new(&KEY).permute(10, 10, 123_456_789), Some(6_657_667_009));
         let short: [u8; 16] = KEY[..16].try_into().unwrap();
-        let ff1 = Ff1 {
-            cipher: Aes128::new(&short.into()),
-        };
+        let ff1 = Ff1 { cipher: Aes128::new(&short.into()) };
         assert_eq!(ff1.permute(10, 10, 123_456_789), Some(2_433_477_484));
     }
 

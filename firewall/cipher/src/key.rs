@@ -51,14 +51,9 @@ impl MasterKey {
     /// From the content of a key file: 32 bytes in base64, white space around it ignored.
     pub fn from_base64(text: &str) -> Result<Self, KeyError> {
         let text = text.trim();
-        let engine = if text.ends_with('=') {
-            STANDARD
-        } else {
-            STANDARD_NO_PAD
-        };
+        let engine = if text.ends_with('=') { STANDARD } else { STANDARD_NO_PAD };
         let bytes = Zeroizing::new(engine.decode(text).map_err(|_| KeyError::NotBase64)?);
-        let mut key = <[u8; KEY_LEN]>::try_from(bytes.as_slice())
-            .map_err(|_| KeyError::Length(bytes.len()))?;
+        let mut key = <[u8; KEY_LEN]>::try_from(bytes.as_slice()).map_err(|_| KeyError::Length(bytes.len()))?;
         let master = Self::from_bytes(&key);
         key.zeroize();
         master
@@ -70,20 +65,13 @@ impl MasterKey {
         if bytes.iter().all(|&b| b == first) {
             return Err(KeyError::Weak);
         }
-        Ok(Self {
-            hkdf: Hkdf::new(Some(SALT), bytes),
-        })
+        Ok(Self { hkdf: Hkdf::new(Some(SALT), bytes) })
     }
 
     /// The key for one purpose, label and version (a version is any four bytes).
     ///
     /// HKDF's info is `purpose | length of label | label | version`: no two inputs share an encoding.
-    pub(crate) fn derive(
-        &self,
-        purpose: Purpose,
-        label: &str,
-        version: [u8; 4],
-    ) -> Zeroizing<[u8; KEY_LEN]> {
+    pub(crate) fn derive(&self, purpose: Purpose, label: &str, version: [u8; 4]) -> Zeroizing<[u8; KEY_LEN]> {
         let label = label.as_bytes();
         let mut info = Vec::with_capacity(label.len() + 9);
         info.push(purpose.code());

@@ -46,9 +46,7 @@ fn ends(first: usize, last: usize, value: &[u8], out: &mut Vec<u8>) {
 }
 
 fn email(value: &[u8], out: &mut Vec<u8>) {
-    let address = std::str::from_utf8(value)
-        .ok()
-        .and_then(|text| text.rsplit_once('@'));
+    let address = std::str::from_utf8(value).ok().and_then(|text| text.rsplit_once('@'));
     let Some((local, domain)) = address else {
         return stars(3, out);
     };

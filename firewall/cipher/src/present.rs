@@ -75,10 +75,7 @@ pub enum PresentError {
 
 impl Presenter {
     pub fn new(master: MasterKey) -> Self {
-        Self {
-            master,
-            labels: RwLock::default(),
-        }
+        Self { master, labels: RwLock::default() }
     }
 
     /// The keys of a label. The same label always gets the same handle.
@@ -89,19 +86,12 @@ impl Presenter {
         }
         drop(known);
         let mut known = self.labels.write().unwrap_or_else(PoisonError::into_inner);
-        let key = known
-            .entry(label.into())
-            .or_insert_with(|| Arc::new(LabelKey::new(&self.master, label)));
+        let key = known.entry(label.into()).or_insert_with(|| Arc::new(LabelKey::new(&self.master, label)));
         Arc::clone(key)
     }
 
     /// Appends a randomised `rf1_` token: the same value gives another token each time.
-    pub fn encrypt(
-        &self,
-        key: &LabelKey,
-        value: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Result<(), PresentError> {
+    pub fn encrypt(&self, key: &LabelKey, value: &[u8], out: &mut Vec<u8>) -> Result<(), PresentError> {
         let count = key.sealed.fetch_add(1, Ordering::Relaxed);
         let turn = usize::try_from(count / PER_KEY).map_err(|_| PresentError::KeySpent)?;
         let sealer = key
@@ -109,9 +99,7 @@ impl Presenter {
             .get(turn)
             .ok_or(PresentError::KeySpent)?
             .get_or_init(|| Box::new(presentation_sealer(&self.master, &key.label, random())));
-        sealer
-            .seal(random(), value, out)
-            .map_err(|_| PresentError::Malformed)
+        sealer.seal(random(), value, out).map_err(|_| PresentError::Malformed)
     }
 
     /// Appends a keyed, deterministic token of the same type: equal values of one label have equal tokens.
@@ -273,13 +261,7 @@ impl fmt::Debug for LabelKey {
 
 fn presentation_sealer(master: &MasterKey, label: &str, key_id: [u8; 4]) -> Sealer {
     let key = master.derive(Purpose::Present, label, key_id);
-    Sealer::new(
-        &key,
-        key_id,
-        label,
-        Algorithm::Presentation,
-        Binding::Presentation,
-    )
+    Sealer::new(&key, key_id, label, Algorithm::Presentation, Binding::Presentation)
 }
 
 fn random<const N: usize>() -> [u8; N] {
@@ -289,10 +271,7 @@ fn random<const N: usize>() -> [u8; N] {
 }
 
 fn parse_integer<T: std::str::FromStr>(value: &[u8]) -> Result<T, PresentError> {
-    std::str::from_utf8(value)
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .ok_or(PresentError::Malformed)
+    std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).ok_or(PresentError::Malformed)
 }
 
 fn write_integer(number: i64, out: &mut Vec<u8>) {
@@ -326,9 +305,7 @@ fn parse_uuid(value: &[u8]) -> Result<[u8; 16], PresentError> {
             }
             continue;
         }
-        let digit = char::from(byte)
-            .to_digit(16)
-            .ok_or(PresentError::Malformed)?;
+        let digit = char::from(byte).to_digit(16).ok_or(PresentError::Malformed)?;
         number = (number << 4) | u128::from(digit);
     }
     Ok(number.to_be_bytes())
@@ -359,9 +336,7 @@ mod tests {
     fn tokenize(value_type: ValueType, format: Format, value: &[u8]) -> Vec<u8> {
         let presenter = presenter();
         let mut out = Vec::new();
-        presenter
-            .tokenize(&presenter.label("pii"), value_type, format, value, &mut out)
-            .unwrap();
+        presenter.tokenize(&presenter.label("pii"), value_type, format, value, &mut out).unwrap();
         out
     }
 
@@ -370,21 +345,14 @@ mod tests {
         let presenter = presenter();
         let key = presenter.label("pci");
         let (mut one, mut two) = (b"row:".to_vec(), Vec::new());
-        presenter
-            .encrypt(&key, b"4111111111111111", &mut one)
-            .unwrap();
-        presenter
-            .encrypt(&key, b"4111111111111111", &mut two)
-            .unwrap();
+        presenter.encrypt(&key, b"4111111111111111", &mut one).unwrap();
+        presenter.encrypt(&key, b"4111111111111111", &mut two).unwrap();
         let token = one.strip_prefix(b"row:").unwrap();
         assert_ne!(token, two);
         let mut value = Vec::new();
         presenter.open("pci", token, &mut value).unwrap();
         assert_eq!(value, b"4111111111111111");
-        assert_eq!(
-            presenter.open("pii", token, &mut value),
-            Err(TokenError::Forged)
-        );
+        assert_eq!(presenter.open("pii", token, &mut value), Err(TokenError::Forged));
     }
 
     #[test]
@@ -410,10 +378,7 @@ mod tests {
         assert_ne!(Parsed::parse(&out).unwrap().key_id(), first);
         key.sealed.store(PER_KEY * KEYS as u64, Ordering::Relaxed);
         out.clear();
-        assert_eq!(
-            presenter.encrypt(&key, b"x", &mut out),
-            Err(PresentError::KeySpent)
-        );
+        assert_eq!(presenter.encrypt(&key, b"x", &mut out), Err(PresentError::KeySpent));
         assert!(out.is_empty());
     }
 
@@ -467,11 +432,7 @@ mod tests {
             (ValueType::Int4, Format::Binary, b"123"),
             (ValueType::Int8, Format::Binary, b"1234"),
             (ValueType::Uuid, Format::Text, b"f81d4fae"),
-            (
-                ValueType::Uuid,
-                Format::Text,
-                b"f81d4fae-7dec-11d0-a765-00a0c91e6bfg",
-            ),
+            (ValueType::Uuid, Format::Text, b"f81d4fae-7dec-11d0-a765-00a0c91e6bfg"),
             (ValueType::Uuid, Format::Binary, b""),
         ] {
             let mut out = b"kept".to_vec();
@@ -493,15 +454,10 @@ mod tests {
         assert!(Arc::ptr_eq(&pii, &presenter.label("pii")));
         let (mut one, mut two) = (Vec::new(), Vec::new());
         for (key, out) in [(&pii, &mut one), (&pci, &mut two)] {
-            presenter
-                .tokenize(key, ValueType::Text, Format::Text, b"alice@x", out)
-                .unwrap();
+            presenter.tokenize(key, ValueType::Text, Format::Text, b"alice@x", out).unwrap();
         }
         assert_ne!(one, two);
-        assert_eq!(
-            format!("{pii:?} {presenter:?}"),
-            "LabelKey(pii, …) Presenter(…)"
-        );
+        assert_eq!(format!("{pii:?} {presenter:?}"), "LabelKey(pii, …) Presenter(…)");
     }
 
     proptest! {

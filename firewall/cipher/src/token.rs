@@ -67,21 +67,12 @@ impl Sealer {
     ) -> Self {
         let header = header(label.as_bytes(), algorithm, key_id);
         let associated = associated(&header, binding);
-        Self {
-            cipher: Aes256Gcm::new(key.into()),
-            header: header.into(),
-            associated: associated.into(),
-        }
+        Self { cipher: Aes256Gcm::new(key.into()), header: header.into(), associated: associated.into() }
     }
 
     /// Appends the token of `value`. The raw token is built in the tail of `out`, so nothing is allocated but
     /// `out`'s own growth.
-    pub(crate) fn seal(
-        &self,
-        nonce: [u8; NONCE_LEN],
-        value: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Result<(), TokenError> {
+    pub(crate) fn seal(&self, nonce: [u8; NONCE_LEN], value: &[u8], out: &mut Vec<u8>) -> Result<(), TokenError> {
         let start = out.len();
         let head = self.header.len() + NONCE_LEN;
         let raw_len = head + value.len() + TAG_LEN;
@@ -96,18 +87,11 @@ impl Sealer {
         out.extend_from_slice(&nonce);
         out.extend_from_slice(value);
 
-        let sealed = out
-            .get_mut(raw + head..)
-            .ok_or(TokenError::NotAToken)
-            .and_then(|body| {
-                self.cipher
-                    .encrypt_inout_detached(
-                        &Nonce::from(nonce),
-                        &self.associated,
-                        InOutBuf::from(body),
-                    )
-                    .map_err(|_| TokenError::NotAToken)
-            });
+        let sealed = out.get_mut(raw + head..).ok_or(TokenError::NotAToken).and_then(|body| {
+            self.cipher
+                .encrypt_inout_detached(&Nonce::from(nonce), &self.associated, InOutBuf::from(body))
+                .map_err(|_| TokenError::NotAToken)
+        });
         let tag = match sealed {
             Ok(tag) => tag,
             Err(error) => {
@@ -118,9 +102,7 @@ impl Sealer {
         out.extend_from_slice(&tag);
 
         let (front, raw) = out.split_at_mut(raw);
-        let written = front
-            .get_mut(text..)
-            .and_then(|target| URL_SAFE_NO_PAD.encode_slice(&*raw, target).ok());
+        let written = front.get_mut(text..).and_then(|target| URL_SAFE_NO_PAD.encode_slice(&*raw, target).ok());
         debug_assert_eq!(written, Some(encoded_len));
         out.truncate(text + encoded_len);
         Ok(())
@@ -142,9 +124,7 @@ impl Parsed {
     /// Takes a token apart. Exactly one text parses to one token: other base64 forms are refused.
     pub fn parse(token: &[u8]) -> Result<Self, TokenError> {
         let body = token.strip_prefix(PREFIX).ok_or(TokenError::NotAToken)?;
-        let raw = URL_SAFE_NO_PAD
-            .decode(body)
-            .map_err(|_| TokenError::NotAToken)?;
+        let raw = URL_SAFE_NO_PAD.decode(body).map_err(|_| TokenError::NotAToken)?;
         let (&version, rest) = raw.split_first().ok_or(TokenError::NotAToken)?;
         if version != VERSION {
             return Err(TokenError::Unknown);
@@ -158,13 +138,7 @@ impl Parsed {
         if rest.len() < NONCE_LEN + TAG_LEN {
             return Err(TokenError::NotAToken);
         }
-        let parsed = Self {
-            label: 2..2 + length,
-            algorithm,
-            key_id,
-            nonce: raw.len() - rest.len(),
-            raw,
-        };
+        let parsed = Self { label: 2..2 + length, algorithm, key_id, nonce: raw.len() - rest.len(), raw };
         std::str::from_utf8(parsed.label_bytes()).map_err(|_| TokenError::NotAToken)?;
         Ok(parsed)
     }
@@ -183,30 +157,13 @@ impl Parsed {
     }
 
     /// Opens the token with the key that its label, algorithm and key id name; appends the value to `out`.
-    pub(crate) fn open(
-        mut self,
-        key: &[u8; KEY_LEN],
-        binding: Binding,
-        out: &mut Vec<u8>,
-    ) -> Result<(), TokenError> {
-        let (header, rest) = self
-            .raw
-            .split_at_mut_checked(self.nonce)
-            .ok_or(TokenError::NotAToken)?;
+    pub(crate) fn open(mut self, key: &[u8; KEY_LEN], binding: Binding, out: &mut Vec<u8>) -> Result<(), TokenError> {
+        let (header, rest) = self.raw.split_at_mut_checked(self.nonce).ok_or(TokenError::NotAToken)?;
         let associated = associated(header, binding);
-        let (nonce, rest) = rest
-            .split_first_chunk_mut::<NONCE_LEN>()
-            .ok_or(TokenError::NotAToken)?;
-        let (value, tag) = rest
-            .split_last_chunk_mut::<TAG_LEN>()
-            .ok_or(TokenError::NotAToken)?;
+        let (nonce, rest) = rest.split_first_chunk_mut::<NONCE_LEN>().ok_or(TokenError::NotAToken)?;
+        let (value, tag) = rest.split_last_chunk_mut::<TAG_LEN>().ok_or(TokenError::NotAToken)?;
         Aes256Gcm::new(key.into())
-            .decrypt_inout_detached(
-                &Nonce::from(*nonce),
-                &associated,
-                InOutBuf::from(&mut *value),
-                &Tag::from(*tag),
-            )
+            .decrypt_inout_detached(&Nonce::from(*nonce), &associated, InOutBuf::from(&mut *value), &Tag::from(*tag))
             .map_err(|_| TokenError::Forged)?;
         out.extend_from_slice(value);
         Ok(())
@@ -280,38 +237,17 @@ mod tests {
         let spec = include_str!("../FORMAT.md");
         let master = MasterKey::from_bytes(&std::array::from_fn(|i| i as u8)).unwrap();
         let key = master.derive(Purpose::Present, "pci", [10, 11, 12, 13]);
-        assert!(
-            spec.contains(&hex(key.as_slice())),
-            "{}",
-            hex(key.as_slice())
-        );
+        assert!(spec.contains(&hex(key.as_slice())), "{}", hex(key.as_slice()));
         for (algorithm, binding, value) in [
-            (
-                Algorithm::Presentation,
-                Binding::Presentation,
-                "4111111111111111",
-            ),
+            (Algorithm::Presentation, Binding::Presentation, "4111111111111111"),
             (Algorithm::Presentation, Binding::Presentation, ""),
-            (
-                Algorithm::AtRest,
-                Binding::Column([0x42; 16]),
-                "4111111111111111",
-            ),
+            (Algorithm::AtRest, Binding::Column([0x42; 16]), "4111111111111111"),
         ] {
             let sealer = Sealer::new(&key, [10, 11, 12, 13], "pci", algorithm, binding);
             let mut token = Vec::new();
-            sealer
-                .seal(
-                    std::array::from_fn(|i| i as u8),
-                    value.as_bytes(),
-                    &mut token,
-                )
-                .unwrap();
+            sealer.seal(std::array::from_fn(|i| i as u8), value.as_bytes(), &mut token).unwrap();
             let text = String::from_utf8(token.clone()).unwrap();
-            assert!(
-                spec.contains(&format!("`{text}`")),
-                "{algorithm:?} {value:?} {text}"
-            );
+            assert!(spec.contains(&format!("`{text}`")), "{algorithm:?} {value:?} {text}");
 
             let mut opened = Vec::new();
             let parsed = Parsed::parse(&token).unwrap();
@@ -331,10 +267,7 @@ mod tests {
         let parsed = Parsed::parse(&token).unwrap();
         let mut out = Vec::new();
         for other in [Binding::Column([2; 16]), Binding::Presentation] {
-            assert_eq!(
-                parsed.clone().open(&key, other, &mut out),
-                Err(TokenError::Forged)
-            );
+            assert_eq!(parsed.clone().open(&key, other, &mut out), Err(TokenError::Forged));
         }
         assert!(out.is_empty());
         parsed.open(&key, column, &mut out).unwrap();
@@ -343,23 +276,10 @@ mod tests {
 
     #[test]
     fn what_is_not_a_token_is_not_taken_for_one() {
-        for text in [
-            "",
-            "rf1_",
-            "rf1_AQ",
-            "rf1_AQNwY2k",
-            "4111111111111111",
-            "RF1_AQNwY2kQCgsMDQABAgMEBQYHCAkKC",
-        ] {
+        for text in ["", "rf1_", "rf1_AQ", "rf1_AQNwY2k", "4111111111111111", "RF1_AQNwY2kQCgsMDQABAgMEBQYHCAkKC"] {
             assert!(!is_token(text.as_bytes()), "{text}");
         }
-        let sealer = Sealer::new(
-            &[7; KEY_LEN],
-            [0; 4],
-            "pci",
-            Algorithm::Presentation,
-            Binding::Presentation,
-        );
+        let sealer = Sealer::new(&[7; KEY_LEN], [0; 4], "pci", Algorithm::Presentation, Binding::Presentation);
         let mut token = Vec::new();
         sealer.seal([0; NONCE_LEN], b"xy", &mut token).unwrap();
         assert!(is_token(&token));

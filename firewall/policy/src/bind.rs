@@ -2,7 +2,8 @@
 //!
 //! A column is labelled if the classification names it, if a record says that it once was (soundness 11), or if a
 //! labelled value can reach it through the schema: inheritance and partitions (by column name), a foreign key, a column
-//! whose type is a labelled relation's row. Views get no label here: the analysis refuses those that read one.
+//! whose type is a labelled relation's row, a generated column. Views get no label here: the analysis refuses those
+//! that read one.
 
 use std::collections::HashMap;
 
@@ -72,10 +73,9 @@ pub fn bind(policy: &Policy, catalog: &mut Catalog, records: &[Record]) -> Bindi
                 classified.insert(relation.oid);
                 declare(policy, relation, entry, &mut labels, &mut binding.diagnostics);
             }
-            Err((message, fix)) => binding.diagnostics.push(Diagnostic {
-                severity: Severity::Error,
-                what: policy.error_at(entry.at, message, fix),
-            }),
+            Err((message, fix)) => binding
+                .diagnostics
+                .push(Diagnostic { severity: Severity::Error, what: policy.error_at(entry.at, message, fix) }),
         }
     }
     labels.spread(catalog, policy, &mut binding.diagnostics);
@@ -122,14 +122,13 @@ impl Labels {
                 }
                 for &(own, target, attnum) in &relation.references {
                     let own = ColumnId { relation: relation.oid, attnum: own };
-                    if let (None, Some(label)) =
-                        (self.get(own), self.get(ColumnId { relation: target, attnum }))
-                    {
+                    if let (None, Some(label)) = (self.get(own), self.get(ColumnId { relation: target, attnum })) {
                         self.of.insert(own, label);
                         changed = true;
                     }
                 }
                 changed |= self.spread_to_rows(relation, catalog);
+                changed |= self.spread_to_generated(relation, policy);
             }
             if !changed {
                 return;
@@ -185,6 +184,25 @@ impl Labels {
         changed
     }
 
+    /// A column that the database computes from labelled ones. A label that the classification gives it counts.
+    fn spread_to_generated(&mut self, relation: &Relation, policy: &Policy) -> bool {
+        let mut changed = false;
+        for &(own, source) in &relation.generated {
+            let own = ColumnId { relation: relation.oid, attnum: own };
+            let Some(source) = self.get(ColumnId { relation: relation.oid, attnum: source }) else { continue };
+            let computed = policy.computed(source.label);
+            let label = match self.get(own) {
+                None => computed,
+                // Computed from two labels.
+                Some(label) if policy.is_computed(label.label) && label.label != computed => CONTESTED,
+                Some(_) => continue,
+            };
+            self.of.insert(own, Label { label, at: source.at });
+            changed = true;
+        }
+        changed
+    }
+
     /// A column that holds another relation's whole rows.
     fn spread_to_rows(&mut self, relation: &Relation, catalog: &Catalog) -> bool {
         let mut changed = false;
@@ -193,14 +211,12 @@ impl Labels {
             if column.type_oid < FIRST_USER_OID || self.get(id).is_some_and(|l| l.label == CONTESTED) {
                 continue;
             }
-            let wire = catalog.wire_types.get(&column.type_oid).copied().unwrap_or(column.type_oid);
-            let Some(held) = catalog.relations().iter().find(|r| r.row_type == wire && !r.system) else {
+            let row = catalog.row_types.get(&column.type_oid).copied().unwrap_or(column.type_oid);
+            let Some(held) = catalog.relations().iter().find(|r| r.row_type == row && !r.system) else {
                 continue;
             };
-            let mut found = held
-                .columns
-                .iter()
-                .filter_map(|c| self.get(ColumnId { relation: held.oid, attnum: c.attnum }));
+            let mut found =
+                held.columns.iter().filter_map(|c| self.get(ColumnId { relation: held.oid, attnum: c.attnum }));
             let Some(first) = found.next() else { continue };
             let same = found.all(|l| l.label == first.label);
             let label = match self.get(id) {
@@ -286,16 +302,9 @@ fn declare(
 }
 
 /// Labels that columns had before: kept, and named where they differ from what the classification says now.
-fn remember(
-    policy: &Policy,
-    catalog: &Catalog,
-    records: &[Record],
-    labels: &mut Labels,
-    binding: &mut Binding,
-) {
+fn remember(policy: &Policy, catalog: &Catalog, records: &[Record], labels: &mut Labels, binding: &mut Binding) {
     for record in records {
-        let (Some(relation), Some(column)) =
-            (catalog.by_oid(record.column.relation), catalog.column(record.column))
+        let (Some(relation), Some(column)) = (catalog.by_oid(record.column.relation), catalog.column(record.column))
         else {
             continue;
         };
@@ -385,12 +394,7 @@ fn unfit_types(policy: &Policy, catalog: &Catalog, labels: &Labels, diagnostics:
     }
 }
 
-fn apply(
-    policy: &Policy,
-    catalog: &mut Catalog,
-    labels: &Labels,
-    classified: &std::collections::HashSet<u32>,
-) {
+fn apply(policy: &Policy, catalog: &mut Catalog, labels: &Labels, classified: &std::collections::HashSet<u32>) {
     let inherited: Vec<u32> = catalog
         .relations()
         .iter()

@@ -79,12 +79,13 @@ impl Allow {
 impl LabelPolicy {
     /// The policy of a label that no role names.
     pub fn refused(name: &Arc<str>) -> Self {
-        Self {
-            name: Arc::clone(name),
-            handling: Handling::Refuse,
-            allow: Allow::default(),
-            filter: Filter::None,
-        }
+        Self { name: Arc::clone(name), handling: Handling::Refuse, allow: Allow::default(), filter: Filter::None }
+    }
+
+    /// The policy of values that the database computes from this label's.
+    pub(crate) fn computed(&self) -> Self {
+        let name = Arc::from(crate::policy::computed_name(&self.name));
+        if self.handling == Handling::Plain { Self { name, ..self.clone() } } else { Self::refused(&name) }
     }
 
     /// Plain, and nothing that is usual is forbidden.
@@ -216,8 +217,7 @@ impl Question<'_> {
         let refuse = |violation: &Violation| {
             Some(refusal::column(self.client, self.catalog, used.column, used.label, violation))
         };
-        let missing =
-            |action| Some(refusal::missing(self.client, self.catalog, used.column, used.label, action));
+        let missing = |action| Some(refusal::missing(self.client, self.catalog, used.column, used.label, action));
         let handling = self.client.handling(used.label);
         let allow = self.client.allow(used.label);
         match &used.how {

@@ -96,13 +96,28 @@ pub fn parse(text: &str, file: &str) -> Result<Policy, Vec<ConfigError>> {
 }
 
 impl Policy {
-    /// All labels by number, the built-in ones first.
+    /// All labels by number: the built-in ones, the declared ones, and for each declared one that of values computed
+    /// from it.
     pub fn labels(&self) -> &Arc<[Arc<str>]> {
         &self.labels
     }
 
     pub fn label_id(&self, name: &str) -> Option<LabelId> {
         label_id(&self.labels, name)
+    }
+
+    /// The label of a value that the database computes from one with this label (a generated column): plain for those
+    /// who see the label in plain, refused to the others, since a handling applies to an unmodified value only.
+    pub(crate) fn computed(&self, label: LabelId) -> LabelId {
+        let declared = (self.labels.len() - builtin::NAMES.len()) / 2;
+        if usize::from(label.0) < builtin::NAMES.len() || self.is_computed(label) {
+            return label;
+        }
+        u16::try_from(usize::from(label.0) + declared).map_or(builtin::STATISTICS, LabelId)
+    }
+
+    pub(crate) fn is_computed(&self, label: LabelId) -> bool {
+        usize::from(label.0) >= builtin::NAMES.len() + (self.labels.len() - builtin::NAMES.len()) / 2
     }
 
     pub fn label_name(&self, label: LabelId) -> &str {
@@ -149,13 +164,9 @@ fn understand(
     mistakes: &mut Mistakes<'_>,
     warnings: &mut Mistakes<'_>,
 ) -> Policy {
-    let labels: Arc<[Arc<str>]> = builtin::NAMES
-        .iter()
-        .copied()
-        .chain(raw.labels.iter().map(|key| key.text.as_str()))
-        .map(Arc::from)
-        .collect();
-    if labels.len() > usize::from(u16::MAX) {
+    let labels: Arc<[Arc<str>]> =
+        builtin::NAMES.iter().copied().chain(raw.labels.iter().map(|key| key.text.as_str())).map(Arc::from).collect();
+    if labels.len() > usize::from(u16::MAX / 2) {
         mistakes.add(Place::default(), "too many labels", None::<String>);
     }
 
@@ -213,6 +224,8 @@ fn understand(
             .skip(builtin::NAMES.len())
             .any(|label| label.handling != Handling::Plain || !label.allow.is_everything());
         let mut merged = merged;
+        let computed: Vec<LabelPolicy> = merged.iter().skip(builtin::NAMES.len()).map(LabelPolicy::computed).collect();
+        merged.extend(computed);
         if !restricted {
             for label in merged.iter_mut().take(builtin::NAMES.len()) {
                 label.handling = Handling::Plain;
@@ -235,6 +248,8 @@ fn understand(
         clients.insert(key.text.into(), entry);
     }
 
+    let computed = labels.iter().skip(builtin::NAMES.len()).map(|name| Arc::from(computed_name(name)));
+    let labels = labels.iter().cloned().chain(computed).collect();
     Policy {
         file: file.into(),
         text: text.into(),
@@ -251,6 +266,11 @@ fn understand(
         strict_types: raw.strict_types,
         warnings: Vec::new(),
     }
+}
+
+/// No label of a file can have this name.
+pub(crate) fn computed_name(label: &str) -> String {
+    format!("{label} (computed)")
 }
 
 fn table_entry(
@@ -324,11 +344,7 @@ fn check_role(role: &Role, labels: &[Arc<str>], mistakes: &mut Mistakes<'_>, war
         if label_id(labels, &key.text).is_none_or(|id| usize::from(id.0) < builtin::NAMES.len()) {
             let settings = raw::ROLE_KEYS.iter().copied();
             let known = labels.iter().skip(builtin::NAMES.len()).map(|name| &**name).chain(settings);
-            mistakes.add(
-                label.at,
-                format!("unknown label \"{}\"", label.value),
-                suggestion(&label.value, known),
-            );
+            mistakes.add(label.at, format!("unknown label \"{}\"", label.value), suggestion(&label.value, known));
         }
         if let Some(limit) = &rule.values_per_hour {
             warnings.add(limit.at, "`values_per_hour` is not enforced by this version", None::<String>);

@@ -139,10 +139,8 @@ pub(crate) const FILE_KEYS: &[&str] = &[
 pub(crate) const LABEL_KEYS: &[&str] = &["at_rest", "search"];
 pub(crate) const DATABASE_KEYS: &[&str] = &["columns"];
 pub(crate) const ROLE_KEYS: &[&str] = &["admin", "rows_per_hour"];
-pub(crate) const RULE_KEYS: &[&str] =
-    &["handling", "with", "mask", "filter", "derived", "allow", "values_per_hour"];
-pub(crate) const CLIENT_KEYS: &[&str] =
-    &["roles", "upstream", "statement_timeout", "max_connections", "enforce"];
+pub(crate) const RULE_KEYS: &[&str] = &["handling", "with", "mask", "filter", "derived", "allow", "values_per_hour"];
+pub(crate) const CLIENT_KEYS: &[&str] = &["roles", "upstream", "statement_timeout", "max_connections", "enforce"];
 pub(crate) const UPSTREAM_KEYS: &[&str] = &["user", "password_file"];
 pub(crate) const DECLASSIFY_KEYS: &[&str] = &["functions", "aggregates"];
 
@@ -168,10 +166,7 @@ pub(crate) fn read(root: &Node, mistakes: &mut Mistakes<'_>) -> File {
         unclassified: fields.get("unclassified").map(|n| reader.unclassified(n)).unwrap_or_default(),
         trusted_extensions: fields.get("trusted_extensions").map(|n| reader.texts(n, "an extension's name")),
         declassify: fields.get("declassify").map(|n| reader.declassify(n)).unwrap_or_default(),
-        notifications: fields
-            .get("notifications")
-            .map(|n| reader.texts(n, "a channel's name"))
-            .unwrap_or_default(),
+        notifications: fields.get("notifications").map(|n| reader.texts(n, "a channel's name")).unwrap_or_default(),
         ..File::default()
     };
     if let Some(word) = fields.get("on_bad_token").and_then(|n| reader.choice(n, &["error", "null"])) {
@@ -273,7 +268,10 @@ impl Reader<'_, '_> {
                 self.mistakes.add(
                     key.at,
                     format!("\"{}\" does not name a table as schema.table", key.text),
-                    format!("write public.{0} if it is in the schema public (names with dots in double quotes)", key.text),
+                    format!(
+                        "write public.{0} if it is in the schema public (names with dots in double quotes)",
+                        key.text
+                    ),
                 );
                 continue;
             };
@@ -313,13 +311,7 @@ impl Reader<'_, '_> {
     fn rule(&mut self, node: &Node) -> Option<LabelRule> {
         if let Value::Text(word) = &node.value {
             let handling = self.handling(node.at, word, None)?;
-            return Some(LabelRule {
-                handling,
-                filter: None,
-                derived_drop: None,
-                allow: None,
-                values_per_hour: None,
-            });
+            return Some(LabelRule { handling, filter: None, derived_drop: None, allow: None, values_per_hour: None });
         }
         if !matches!(node.value, Value::Map(_)) {
             self.mistakes.add(
@@ -494,7 +486,11 @@ impl Reader<'_, '_> {
         let fields = self.fields(node, "upstream", UPSTREAM_KEYS);
         let password_file = fields.get("password_file").and_then(|n| self.text(n, "a file")).map(|t| t.value);
         let Some(user) = fields.get("user") else {
-            self.mistakes.add(node.at, "`user` is missing", String::from("write upstream: { user: …, password_file: … }"));
+            self.mistakes.add(
+                node.at,
+                "`user` is missing",
+                String::from("write upstream: { user: …, password_file: … }"),
+            );
             return None;
         };
         let user = self.text(user, "a login")?.value;

@@ -33,7 +33,9 @@ pub(crate) fn unconditional(client: &ClientPolicy, violation: &Violation) -> Ref
     let construct = &*violation.construct;
     let name = &*client.name;
     let message = match violation.rule {
-        Rule::Parser | Rule::Limit => format!("the firewall cannot analyse this statement for client \"{name}\": {construct}"),
+        Rule::Parser | Rule::Limit => {
+            format!("the firewall cannot analyse this statement for client \"{name}\": {construct}")
+        }
         Rule::Function => format!("{construct} may not be called by client \"{name}\""),
         Rule::View => format!("{construct} may not be read by client \"{name}\": it depends on columns with labels"),
         Rule::Setting => format!("{construct} may not be changed by client \"{name}\""),
@@ -66,7 +68,9 @@ pub(crate) fn column(
         Rule::StoredExpression => format!(
             "{subject} takes parameters, literals and unlabelled columns from client \"{name}\", not {construct}"
         ),
-        Rule::WrittenToken => format!("a value that begins with \"rf1_\" may not be written to {subject} by client \"{name}\""),
+        Rule::WrittenToken => {
+            format!("a value that begins with \"rf1_\" may not be written to {subject} by client \"{name}\"")
+        }
         Rule::View => format!("{construct} reads {subject}, which client \"{name}\" may not read through it"),
         Rule::Function => format!("{construct} reaches {subject}, so client \"{name}\" may not call it"),
         Rule::Ddl => format!("{construct} changes a relation with {subject}, which client \"{name}\" may not do"),
@@ -112,8 +116,13 @@ pub(crate) fn missing(
     let (rule, message) = match action {
         "ddl" => (Rule::Ddl, format!("client \"{name}\" may not change the relation that holds {subject}")),
         "delete" => (Rule::Handling, format!("client \"{name}\" may not delete rows that hold {subject}")),
-        "explain" => (Rule::Handling, format!("client \"{name}\" may not EXPLAIN statements on the relation that holds {subject}")),
-        "insert" | "update" => (Rule::Handling, format!("{subject} may not be written by {} by client \"{name}\"", action.to_uppercase())),
+        "explain" => (
+            Rule::Handling,
+            format!("client \"{name}\" may not EXPLAIN statements on the relation that holds {subject}"),
+        ),
+        "insert" | "update" => {
+            (Rule::Handling, format!("{subject} may not be written by {} by client \"{name}\"", action.to_uppercase()))
+        }
         _ => (Rule::Handling, format!("{subject} may not be read by client \"{name}\"")),
     };
     let hint = match action {
@@ -153,11 +162,7 @@ pub(crate) fn derived(client: &ClientPolicy, label: LabelId) -> Refusal {
 
 pub(crate) fn kind(client: &ClientPolicy, statement: &Statement) -> Refusal {
     let rule = if statement.kind == Kind::Admin { Rule::Admin } else { Rule::StatementKind };
-    forbidden(
-        rule,
-        format!("{} is not allowed for client \"{}\"", statement.verb, client.name),
-        hint(rule).to_owned(),
-    )
+    forbidden(rule, format!("{} is not allowed for client \"{}\"", statement.verb, client.name), hint(rule).to_owned())
 }
 
 pub(crate) fn own_channel(client: &ClientPolicy, channel: &str) -> Refusal {
@@ -235,25 +240,39 @@ fn hint(rule: Rule) -> &'static str {
     match rule {
         Rule::Derived => "Select the column by itself, without function, operator or cast; compute in the application.",
         Rule::Filter => "Filter, join, sort and group by columns without a label, such as the primary key.",
-        Rule::Combined => "Select the column in a statement of its own, without set operation, aggregate, DISTINCT or GROUP BY.",
+        Rule::Combined => {
+            "Select the column in a statement of its own, without set operation, aggregate, DISTINCT or GROUP BY."
+        }
         Rule::WholeRow => "Name the columns that you need instead of the row.",
         Rule::Flow => "Leave the column out, or copy as a client that sees the label in plain.",
         Rule::StoredExpression => "Compute the value in the application and send it as a parameter or literal.",
         Rule::WrittenToken => "Leave the column out: a token is what this client is shown, not what is stored.",
         Rule::Copy => "Use SELECT and INSERT for this table; COPY works for tables without such columns.",
         Rule::View => "Query the tables themselves.",
-        Rule::Function => "Use a function from the reviewed list (ERRORS.md), or run the statement as a client that sees all labels in plain.",
-        Rule::ShadowedName => "Someone has defined an operator, type or cast of that name; qualify it with pg_catalog, or have it removed.",
-        Rule::Statistics => "Statistics and activity views show values and statements of others. Ask a client that sees all labels in plain.",
+        Rule::Function => {
+            "Use a function from the reviewed list (ERRORS.md), or run the statement as a client that sees all labels in plain."
+        }
+        Rule::ShadowedName => {
+            "Someone has defined an operator, type or cast of that name; qualify it with pg_catalog, or have it removed."
+        }
+        Rule::Statistics => {
+            "Statistics and activity views show values and statements of others. Ask a client that sees all labels in plain."
+        }
         Rule::CatalogText => "Select the definition as a result column by itself.",
         Rule::Setting => "Leave the setting as it is; the firewall's analysis depends on it.",
         Rule::StatementKind => "Run it as a client that sees all labels in plain.",
-        Rule::Ddl => "Run migrations as a client whose role has `ddl` in `allow` for the label, or that sees all labels in plain.",
+        Rule::Ddl => {
+            "Run migrations as a client whose role has `ddl` in `allow` for the label, or that sees all labels in plain."
+        }
         Rule::Admin => "Give one of the client's roles `admin: true`, or run it as another client.",
         Rule::Protocol => "Use ordinary statements.",
         Rule::UnknownName => "Prepare or declare it in this session, through the firewall.",
-        Rule::UnknownRelation => "Try again in a moment; the firewall reads the catalog anew when it meets an unknown relation.",
-        Rule::Parser => "Write the part of the statement that touches labelled columns more plainly, or split the statement.",
+        Rule::UnknownRelation => {
+            "Try again in a moment; the firewall reads the catalog anew when it meets an unknown relation."
+        }
+        Rule::Parser => {
+            "Write the part of the statement that touches labelled columns more plainly, or split the statement."
+        }
         Rule::Limit => "Split the statement.",
         Rule::SystemColumn => "Use the primary key.",
         Rule::Origin => "Select the columns of tables by name.",

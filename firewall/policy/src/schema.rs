@@ -307,11 +307,9 @@ mod tests {
         ] {
             assert_eq!(keys(&defs[name]), sorted(known), "{name}");
         }
-        for (name, known) in [
-            ("HandlingName", raw::HANDLINGS),
-            ("FilterName", raw::FILTERS),
-            ("ActionName", raw::ACTIONS),
-        ] {
+        for (name, known) in
+            [("HandlingName", raw::HANDLINGS), ("FilterName", raw::FILTERS), ("ActionName", raw::ACTIONS)]
+        {
             let words: Vec<&str> = defs[name]["enum"].as_array().unwrap().iter().map(|w| w.as_str().unwrap()).collect();
             assert_eq!(words, known, "{name}");
         }

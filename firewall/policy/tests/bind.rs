@@ -59,10 +59,28 @@ fn what_does_not_exist_is_named_with_its_place_and_what_may_be_meant() {
     assert_eq!(
         told,
         [
-            (6, 3, Severity::Error, "there is no table public.user in database \"bank\"", Some("did you mean public.users?")),
-            (7, 3, Severity::Error, "there is no table pubic.users in database \"bank\"", Some("did you mean public.users?")),
+            (
+                6,
+                3,
+                Severity::Error,
+                "there is no table public.user in database \"bank\"",
+                Some("did you mean public.users?")
+            ),
+            (
+                7,
+                3,
+                Severity::Error,
+                "there is no table pubic.users in database \"bank\"",
+                Some("did you mean public.users?")
+            ),
             (8, 19, Severity::Error, "table public.users has no column emial", Some("did you mean \"email\"?")),
-            (9, 3, Severity::Error, "pg_catalog.pg_proc is the server's own", Some("remove it; system relations have built-in labels")),
+            (
+                9,
+                3,
+                Severity::Error,
+                "pg_catalog.pg_proc is the server's own",
+                Some("remove it; system relations have built-in labels")
+            ),
         ]
     );
     // What does exist is labelled all the same.
@@ -72,7 +90,9 @@ fn what_does_not_exist_is_named_with_its_place_and_what_may_be_meant() {
 #[test]
 fn types_that_cannot_carry_a_handling_are_warned_of_or_with_strict_types_wrong() {
     for (strict, severity) in [("false", Severity::Warning), ("true", Severity::Error)] {
-        let policy = with(&format!("columns: {{ public.transactions: {{ amount: pci, user_id: pii }} }}\nstrict_types: {strict}\n"));
+        let policy = with(&format!(
+            "columns: {{ public.transactions: {{ amount: pci, user_id: pii }} }}\nstrict_types: {strict}\n"
+        ));
         let mut catalog = catalog(relations());
         let found = bind(&policy, &mut catalog, &[]).diagnostics;
         assert_eq!(found.len(), 1, "{found:#?}");
@@ -84,7 +104,9 @@ fn types_that_cannot_carry_a_handling_are_warned_of_or_with_strict_types_wrong()
 
 #[test]
 fn entries_of_another_database_do_not_count() {
-    let policy = with("databases:\n  shop: { columns: { public.users: { email: pii }, public.gone: {} } }\n  bank: { columns: { public.users: { credit_card: pci } } }\n");
+    let policy = with(
+        "databases:\n  shop: { columns: { public.users: { email: pii }, public.gone: {} } }\n  bank: { columns: { public.users: { credit_card: pci } } }\n",
+    );
     let mut catalog = catalog(relations());
     assert!(bind(&policy, &mut catalog, &[]).diagnostics.is_empty());
     assert_eq!(label(&policy, &catalog, id(USERS, 2)), Some("pci"));
@@ -147,7 +169,7 @@ fn columns_that_hold_rows_of_a_labelled_relation_are_labelled() {
     let two = with("columns: { public.users: { email: pii, credit_card: pci } }\n");
     for (policy, expected) in [(one, "pii"), (two, "statistics")] {
         let mut catalog = catalog(all.clone());
-        catalog.wire_types.insert(20_402, USERS + 2);
+        catalog.row_types.insert(20_402, USERS + 2);
         bind(&policy, &mut catalog, &[]);
         assert_eq!(label(&policy, &catalog, id(20_400, 1)), None);
         assert_eq!(label(&policy, &catalog, id(20_400, 2)), Some(expected));
@@ -214,10 +236,70 @@ fn unclassified_tables_are_those_that_nobody_named() {
         ("{ public: refuse }", vec![TRANSACTIONS]),
         ("{ reporting: refuse }", vec![20_330]),
     ] {
-        let policy = with(&format!("columns: {{ public.users: {{ email: pii }}, public.countries: {{}} }}\nunclassified: {word}\n"));
+        let policy = with(&format!(
+            "columns: {{ public.users: {{ email: pii }}, public.countries: {{}} }}\nunclassified: {word}\n"
+        ));
         let mut catalog = catalog(all.clone());
         bind(&policy, &mut catalog, &[]);
         let refused: Vec<u32> = catalog.relations().iter().filter(|r| r.unclassified).map(|r| r.oid).collect();
         assert_eq!(refused, expected, "{word}");
     }
+}
+
+#[test]
+fn generated_columns_are_plain_only_for_those_who_see_their_source_in_plain() {
+    let mut all = relations();
+    all[0].columns.push(ringfence_analysis::Column {
+        attnum: 6,
+        name: "card_copy".into(),
+        type_oid: 25,
+        ..Default::default()
+    });
+    all[0].columns.push(ringfence_analysis::Column {
+        attnum: 7,
+        name: "both".into(),
+        type_oid: 25,
+        ..Default::default()
+    });
+    all[0].columns.push(ringfence_analysis::Column {
+        attnum: 8,
+        name: "free".into(),
+        type_oid: 25,
+        ..Default::default()
+    });
+    all[0].columns.push(ringfence_analysis::Column {
+        attnum: 9,
+        name: "own".into(),
+        type_oid: 25,
+        ..Default::default()
+    });
+    all[0].generated = vec![(6, 2), (7, 2), (7, 3), (8, 1), (9, 2)];
+    let policy = policy(&format!(
+        "{}  issuer: {{ roles: [issuer] }}\ncolumns: {{ public.users: {{ email: pii, credit_card: pci, own: pii }} }}\n",
+        HEAD.replace(
+            "} }\nclients: { app: { roles: [default] } }\n",
+            "}, issuer: { pci: plain, pii: drop } }\nclients:\n  app: { roles: [default] }\n"
+        )
+    ));
+    let mut catalog = catalog(all);
+    let binding = bind(&policy, &mut catalog, &[]);
+    assert_eq!(label(&policy, &catalog, id(USERS, 6)), Some("pci (computed)"));
+    assert_eq!(label(&policy, &catalog, id(USERS, 7)), Some("statistics"));
+    assert_eq!(label(&policy, &catalog, id(USERS, 8)), None);
+    assert_eq!(label(&policy, &catalog, id(USERS, 9)), Some("pii"));
+    let computed = catalog.column(id(USERS, 6)).unwrap().label.unwrap();
+    let handling = |client: &str| policy.client(client).unwrap().policy.handling(computed).name();
+    assert_eq!((handling("app"), handling("issuer")), ("refuse", "plain"));
+    // Laid over the catalog again with its own records, nothing changes.
+    let again = bind(&policy, &mut catalog, &binding.new_records);
+    assert!(again.new_records.is_empty() && again.alerts.is_empty(), "{again:#?}");
+}
+
+#[test]
+fn labels_of_computed_values_cannot_be_written() {
+    let found = ringfence_policy::parse(
+        "version: 1\nlabels: { pci: {} }\ncolumns: { public.users: { email: pci (computed) } }\n",
+        "c.yaml",
+    );
+    assert!(found.unwrap_err()[0].message.contains("unknown label"));
 }

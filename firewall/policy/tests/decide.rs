@@ -9,8 +9,7 @@ use ringfence_analysis::facts::{
 };
 use ringfence_analysis::{Catalog, LabelId, builtin};
 use ringfence_policy::{
-    Carrier, ClientPolicy, Decision, Filter, Handling, Mask, Policy, Refusal, bind, carrier, decide,
-    effective_handling,
+    Carrier, ClientPolicy, Decision, Filter, Handling, Mask, Policy, Refusal, bind, carrier, decide, effective_handling,
 };
 
 struct Bank {
@@ -100,7 +99,8 @@ fn predicates_are_refused_in_words_that_name_everything() {
         Refusal {
             rule: Rule::Filter,
             sqlstate: "42501",
-            message: "column public.users.credit_card (label pci) may not be used in WHERE by client \"users-api\"".into(),
+            message: "column public.users.credit_card (label pci) may not be used in WHERE by client \"users-api\""
+                .into(),
             hint: Some("Filter, join, sort and group by columns without a label, such as the primary key.".into()),
             position: Some(7),
         }
@@ -233,15 +233,13 @@ fn refuse_says_so() {
 fn statistics_are_refused_and_catalog_texts_handled() {
     let bank = Bank::new(sample());
     let mut stats = statement(Kind::Select, "SELECT");
-    stats.columns =
-        vec![ColumnUse { column: id(PG_STATS, 2), label: builtin::STATISTICS, how: Use::Output }];
+    stats.columns = vec![ColumnUse { column: id(PG_STATS, 2), label: builtin::STATISTICS, how: Use::Output }];
     let refusal = bank.refusal("card-issuer", &stats);
     assert_eq!(refusal.rule, Rule::Statistics);
     assert!(refusal.message.contains("pg_catalog.pg_stats.most_common_vals (label statistics)"));
 
     let mut text = statement(Kind::Select, "SELECT");
-    text.columns =
-        vec![ColumnUse { column: id(PG_PROC, 2), label: builtin::CATALOG_TEXT, how: Use::Output }];
+    text.columns = vec![ColumnUse { column: id(PG_PROC, 2), label: builtin::CATALOG_TEXT, how: Use::Output }];
     text.outputs = Some(vec![Output::CatalogText]);
     text.relations = vec![RelationUse { oid: PG_PROC, access: Access::Read }];
     assert_eq!(bank.decide("users-api", &text), Decision::Handle);
@@ -303,8 +301,14 @@ fn permissions_of_a_label_are_asked() {
     }
     let write = Bank::new(policy(&text("insert, update, delete, ddl")));
     let output = write.using(Kind::Select, CARD, Use::Output);
-    assert_eq!(write.refusal("app", &output).message, "column public.users.credit_card (label pci) may not be read by client \"app\"");
-    assert!(matches!(write.decide("app", &write.using(Kind::Select, CARD, Use::Violation(violation(Rule::Filter, "WHERE")))), Decision::Refuse(_)));
+    assert_eq!(
+        write.refusal("app", &output).message,
+        "column public.users.credit_card (label pci) may not be read by client \"app\""
+    );
+    assert!(matches!(
+        write.decide("app", &write.using(Kind::Select, CARD, Use::Violation(violation(Rule::Filter, "WHERE")))),
+        Decision::Refuse(_)
+    ));
     let mut ddl = statement(Kind::Ddl, "ALTER TABLE");
     ddl.relations = vec![RelationUse { oid: USERS, access: Access::Ddl }];
     assert_eq!(write.decide("app", &ddl), Decision::Pass);
@@ -362,7 +366,10 @@ fn roles_merge_to_the_most_permissive_handling() {
     // Neither role alone lets plain values be copied, so both together do not.
     let both = merged("a: { l: drop }, b: { l: { handling: plain, allow: [read] } }", "[a, b]");
     assert!(both.allow.read && both.allow.insert && !both.allow.copy && !both.allow.explain && !both.allow.update);
-    assert_eq!(merged("a: { l: { handling: drop, filter: equality } }, b: { l: encrypt }", "[a, b]").filter, Filter::Equality);
+    assert_eq!(
+        merged("a: { l: { handling: drop, filter: equality } }, b: { l: encrypt }", "[a, b]").filter,
+        Filter::Equality
+    );
     assert_eq!(merged("a: { l: plain }", "[a]").filter, Filter::Any);
     assert_eq!(merged("a: { l: drop }", "[a]").filter, Filter::None);
 }

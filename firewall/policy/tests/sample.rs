@@ -6,9 +6,8 @@ use ringfence_policy::{ClientPolicy, Filter, Handling, Mask, Policy, parse};
 const SAMPLE: &str = include_str!("../../../classification.yaml");
 
 fn policy() -> Policy {
-    parse(SAMPLE, "classification.yaml").unwrap_or_else(|errors| {
-        panic!("{}", errors.iter().map(|e| format!("{e}\n")).collect::<String>())
-    })
+    parse(SAMPLE, "classification.yaml")
+        .unwrap_or_else(|errors| panic!("{}", errors.iter().map(|e| format!("{e}\n")).collect::<String>()))
 }
 
 fn client<'p>(policy: &'p Policy, name: &str) -> &'p ClientPolicy {

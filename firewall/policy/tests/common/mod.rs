@@ -53,23 +53,12 @@ pub(crate) fn relations() -> Vec<Relation> {
         USERS,
         "public",
         "users",
-        &[
-            ("id", INT4),
-            ("credit_card", TEXT),
-            ("email", TEXT),
-            ("password_hash", TEXT),
-            ("country", TEXT),
-        ],
+        &[("id", INT4), ("credit_card", TEXT), ("email", TEXT), ("password_hash", TEXT), ("country", TEXT)],
     );
     let transactions =
         table(TRANSACTIONS, "public", "transactions", &[("id", INT4), ("user_id", INT4), ("amount", 1700)]);
     let countries = table(COUNTRIES, "public", "countries", &[("code", TEXT), ("name", TEXT)]);
-    let stats = table(
-        PG_STATS,
-        "pg_catalog",
-        "pg_stats",
-        &[("tablename", 19), ("most_common_vals", 2277)],
-    );
+    let stats = table(PG_STATS, "pg_catalog", "pg_stats", &[("tablename", 19), ("most_common_vals", 2277)]);
     let proc = table(PG_PROC, "pg_catalog", "pg_proc", &[("proname", 19), ("prosrc", TEXT)]);
     vec![users, transactions, countries, stats, proc]
 }

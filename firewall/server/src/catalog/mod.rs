@@ -72,13 +72,14 @@ async fn read(client: &Client, context: &Context) -> Result<Loaded, Error> {
     let login_parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 1] = [(logins, Type::TEXT_ARRAY)];
     let trusted_parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 1] = [(&trusted, Type::TEXT_ARRAY)];
     // All are sent before the first is answered.
-    let (marks, relations, columns, types, wire_types, inherits, rules, rule_depends, functions, triggers, keys, foreign, domains, roles) = tokio::try_join!(
+    let (marks, relations, columns, types, wire_types, inherits, generated, rules, rule_depends, functions, triggers, keys, foreign, domains, roles) = tokio::try_join!(
         marks(client),
         client.query_typed(sql::RELATIONS, &[]),
         client.query_typed(sql::COLUMNS, &[]),
         client.query_typed(sql::TYPES, &[]),
         client.query_typed(sql::WIRE_TYPES, &[]),
         client.query_typed(sql::INHERITS, &[]),
+        client.query_typed(sql::GENERATED, &[]),
         client.query_typed(sql::RULES, &[]),
         client.query_typed(sql::RULE_DEPENDS, &[]),
         client.query_typed(&functions_sql, &[]),
@@ -91,6 +92,7 @@ async fn read(client: &Client, context: &Context) -> Result<Loaded, Error> {
 
     let mut relations = read_relations(&relations)?;
     add_columns(&mut relations, &columns, &type_names(&types)?)?;
+    add_generated(&mut relations, &generated)?;
     let functions = read_functions(&functions)?;
     let foreign_keys = read_foreign_keys(&keys)?;
     dependencies::add(
@@ -110,10 +112,10 @@ async fn read(client: &Client, context: &Context) -> Result<Loaded, Error> {
     catalog.server_version = u32::try_from(version).unwrap_or(0);
     catalog.database = head.try_get::<_, &str>(2)?.into();
     catalog.trusted_extensions = context.trusted_extensions.iter().map(|name| name.as_str().into()).collect();
-    catalog.trusted_extensions = context.trusted_extensions.iter().map(|name| name.as_str().into()).collect();
-    for (own, looks_like) in read_wire_types(&wire_types)? {
-        catalog.wire_types.insert(own, looks_like);
-    }
+    let rows: HashSet<u32> = catalog.relations().iter().filter(|r| !r.system).map(|r| r.row_type).collect();
+    let types = read_wire_types(&wire_types, &rows)?;
+    catalog.wire_types.extend(types.looks_like);
+    catalog.row_types.extend(types.holds_rows_of);
     for row in &foreign {
         let name: &str = row.try_get(1)?;
         match row.try_get::<_, &str>(0)? {
@@ -171,8 +173,16 @@ fn type_names(rows: &[Row]) -> Result<HashMap<u32, Box<str>>, Error> {
     rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get::<_, &str>(1)?.into()))).collect()
 }
 
-/// Types that users made and that travel as one of the server's own: domains all the way down, citext, arrays of both.
-fn read_wire_types(rows: &[Row]) -> Result<HashMap<u32, u32>, Error> {
+#[derive(Default)]
+struct UserTypes {
+    /// Types that travel as one of the server's own: domains all the way down, citext, arrays of both.
+    looks_like: HashMap<u32, u32>,
+    /// Arrays of, and domains over, rows of a relation.
+    holds_rows_of: HashMap<u32, u32>,
+}
+
+/// Types that users made. `row_types`: those of relations.
+fn read_wire_types(rows: &[Row], row_types: &HashSet<u32>) -> Result<UserTypes, Error> {
     // (oid, base type of a domain, element of an array, array of this type, text-like)
     let mut types: HashMap<u32, (u32, u32, u32, bool)> = HashMap::with_capacity(rows.len());
     for row in rows {
@@ -190,7 +200,7 @@ fn read_wire_types(rows: &[Row]) -> Result<HashMap<u32, u32>, Error> {
         }
         oid
     };
-    let mut found = HashMap::new();
+    let mut found = UserTypes::default();
     for (&oid, &(_, element, ..)) in types.iter().filter(|(oid, _)| **oid >= FIRST_USER_OID) {
         let mut like = scalar(oid);
         if like == oid && element != 0 {
@@ -198,10 +208,38 @@ fn read_wire_types(rows: &[Row]) -> Result<HashMap<u32, u32>, Error> {
             like = types.get(&of).map_or(oid, |&(_, _, array, _)| if array == 0 { oid } else { array });
         }
         if like != oid && like < FIRST_USER_OID {
-            found.insert(oid, like);
+            found.looks_like.insert(oid, like);
+        }
+        if let Some(row) = rows_in(oid, &types, row_types) {
+            found.holds_rows_of.insert(oid, row);
         }
     }
     Ok(found)
+}
+
+/// The row type under arrays and domains.
+fn rows_in(mut oid: u32, types: &HashMap<u32, (u32, u32, u32, bool)>, row_types: &HashSet<u32>) -> Option<u32> {
+    for _ in 0..32 {
+        if oid == 0 {
+            return None;
+        }
+        if row_types.contains(&oid) {
+            return Some(oid);
+        }
+        let &(base, element, ..) = types.get(&oid)?;
+        oid = if base == 0 { element } else { base };
+    }
+    None
+}
+
+fn add_generated(relations: &mut [Relation], rows: &[Row]) -> Result<(), Error> {
+    for row in rows {
+        let oid: u32 = row.try_get(0)?;
+        if let Some(relation) = relations.iter_mut().find(|r| r.oid == oid) {
+            relation.generated.push((row.try_get(1)?, row.try_get(2)?));
+        }
+    }
+    Ok(())
 }
 
 fn add_columns(relations: &mut [Relation], rows: &[Row], types: &HashMap<u32, Box<str>>) -> Result<(), Error> {

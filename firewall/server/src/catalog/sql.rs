@@ -28,6 +28,15 @@ pub(super) const WIRE_TYPES: &str = "SELECT t.oid, t.typbasetype, CASE WHEN t.ty
               AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e' AND e.extname = 'citext') \
     FROM pg_catalog.pg_type t WHERE t.oid >= 16384 OR t.typarray <> 0";
 
+/// (relation, generated column, a column that it is computed from). Until version 14 the column depends, later its default.
+pub(super) const GENERATED: &str = "SELECT a.attrelid, a.attnum, d.refobjsubid::pg_catalog.int2 FROM pg_catalog.pg_attribute a \
+    LEFT JOIN pg_catalog.pg_attrdef f ON f.adrelid = a.attrelid AND f.adnum = a.attnum \
+    JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = a.attrelid \
+        AND d.refobjsubid > 0 AND d.refobjsubid <> a.attnum \
+        AND (d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = a.attrelid AND d.objsubid = a.attnum \
+          OR d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND d.objid = f.oid) \
+    WHERE a.attgenerated <> '' AND NOT a.attisdropped";
+
 /// (child, parent).
 pub(super) const INHERITS: &str = "SELECT inhrelid, inhparent FROM pg_catalog.pg_inherits";
 
