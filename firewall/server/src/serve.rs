@@ -106,7 +106,7 @@ async fn serve(config: Config) -> Result<(), ServeError> {
     let metrics = Arc::new(Metrics::default());
     let worlds = Worlds::new(config.upstream.clone(), config.catalog_poll, policy, store.clone(), metrics.clone());
     if let Some(database) = &config.upstream.database {
-        worlds.preload(database).await.map_err(|p| ServeError::Upstreams(format!("upstream: {}", p.message)))?;
+        worlds.preload(database).await.map_err(|p| ServeError::Upstreams(format!("upstream: {}", p.message)))??;
     }
     let audit = Arc::new(Audit::open(&config.audit, metrics.clone(), Arc::new(worlds.clone())).map_err(ServeError::Audit)?);
     let bind = |flag, address: std::net::SocketAddr| move |source| ServeError::Bind { flag, address: address.to_string(), source };

@@ -20,8 +20,9 @@ use crate::store::labels::Recorded;
 
 /// A catalog read that takes longer than this means that the server is in trouble.
 const LIMIT: Duration = Duration::from_secs(35);
-/// A database without sessions keeps its connection for so long: an idle connection stands in the way of DROP DATABASE.
-const LINGER: Duration = Duration::from_secs(10);
+/// A database without sessions keeps its connection for so long. An idle connection stands in the way of DROP DATABASE,
+/// which waits for five seconds before it gives up.
+const LINGER: Duration = Duration::from_secs(2);
 
 pub(super) struct Database {
     name: Arc<str>,
@@ -44,6 +45,8 @@ struct State {
     /// The record of labels, once read.
     records: Option<Vec<Recorded>>,
     epoch: u64,
+    /// Of the classification, at the last reading.
+    mistakes: Vec<String>,
     last_used: Option<Instant>,
 }
 
@@ -62,10 +65,16 @@ pub struct DatabaseStatus {
 pub(super) struct Rebound {
     database: Arc<Database>,
     snapshot: Snapshot,
+    /// Mistakes of the classification that show in this database: (line, column), and the text.
+    pub(super) mistakes: Vec<((u32, u32), String)>,
     _turn: OwnedMutexGuard<State>,
 }
 
 impl Rebound {
+    pub(super) fn name(&self) -> &str {
+        &self.database.name
+    }
+
     pub(super) fn publish(self, inner: &Inner) {
         inner.remember(&self.snapshot);
         self.database.current.store(Some(Arc::new(self.snapshot)));
@@ -141,6 +150,9 @@ impl Database {
         inner.metrics.refreshed(word, began.elapsed());
         *self.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
             result.as_ref().err().map(|problem| (number, problem.clone()));
+        if result.as_ref().is_err_and(|problem| problem.sqlstate == "3D000") {
+            self.current.store(None);
+        }
         let (snapshot, changed) = result?;
         if changed {
             inner.changed();
@@ -204,9 +216,10 @@ impl Database {
         self.keep(inner, state.records.get_or_insert_default(), &snapshot, &notes).await;
         // The first time, a classification that does not fit is worth a line each; clients are served all the same,
         // because every table that does exist is protected.
-        for problem in notes.errors.iter().chain(&notes.warnings).filter(|_| epoch == 1) {
+        for problem in notes.errors.iter().map(|(_, text)| text).chain(&notes.warnings).filter(|_| epoch == 1) {
             tracing::warn!(database = &*self.name, "{problem}");
         }
+        state.mistakes = notes.errors.into_iter().map(|(_, text)| text).collect();
         state.epoch = epoch;
         let snapshot = Arc::new(snapshot);
         inner.remember(&snapshot);
@@ -277,8 +290,14 @@ impl Database {
         let Some(current) = self.current() else { return Ok(None) };
         let broken = |what: String| PolicyErrors(vec![format!("database \"{}\": {what}", self.name)]);
         if state.client.as_ref().is_none_or(Client::is_closed) {
-            let connected = self.connect(inner, policy, None).await.map_err(|p| broken(p.message))?;
-            state.client = Some(connected);
+            match self.connect(inner, policy, None).await {
+                Ok(connected) => state.client = Some(connected),
+                Err(problem) if problem.sqlstate == "3D000" => {
+                    self.current.store(None);
+                    return Ok(None);
+                }
+                Err(problem) => return Err(broken(problem.message)),
+            }
         }
         let Some(connection) = &state.client else { return Ok(None) };
         // Logins and trusted extensions are the policy's, so the catalog is read anew.
@@ -293,7 +312,6 @@ impl Database {
         let records = state.records.clone().unwrap_or_default();
         let (snapshot, notes) =
             Snapshot::new(connection, policy.clone(), bare, epoch, &records, &inner.upstream.user).await.map_err(server)?;
-        let notes = notes.into_errors()?;
         for warning in &notes.warnings {
             tracing::warn!(database = &*self.name, "{warning}");
         }
@@ -301,7 +319,7 @@ impl Database {
         let mut records = records;
         self.keep(inner, &mut records, &snapshot, &notes).await;
         state.records = Some(records);
-        Ok(Some(Rebound { database: self.clone(), snapshot, _turn: turn }))
+        Ok(Some(Rebound { database: self.clone(), snapshot, mistakes: notes.errors, _turn: turn }))
     }
 
     /// Looks for changes from elsewhere, as long as the database is in use.
@@ -325,7 +343,8 @@ impl Database {
 
     /// Gives the connection up when no session has been in the database for a while.
     async fn idle(&self, inner: &Inner) -> bool {
-        if inner.in_use(&self.name) || self.touched.swap(false, Ordering::SeqCst) {
+        let named = inner.upstream.database.as_deref() == Some(&*self.name);
+        if named || inner.in_use(&self.name) || self.touched.swap(false, Ordering::SeqCst) {
             self.state.lock().await.last_used = Some(Instant::now());
             return false;
         }
@@ -355,6 +374,11 @@ impl Database {
                 false
             }
         }
+    }
+
+    /// What in the classification does not fit this database.
+    pub(super) async fn mistakes(&self) -> Vec<String> {
+        self.state.lock().await.mistakes.clone()
     }
 
     pub(super) fn status(&self) -> Option<DatabaseStatus> {

@@ -16,7 +16,7 @@ use crate::metrics::Metrics;
 use crate::policy_file::{LoadedPolicy, PolicyErrors};
 use crate::shared::{Boxed, ClientLogin, Problem, Shared, View, Worlds as WorldsContract};
 use crate::store::Store;
-use database::Database;
+use database::{Database, Rebound};
 pub use database::DatabaseStatus;
 use snapshot::Snapshot;
 
@@ -71,9 +71,12 @@ impl Worlds {
         self.0.policy.load_full()
     }
 
-    /// Loads a database before the first client asks.
-    pub async fn preload(&self, database: &str) -> Result<(), Problem> {
-        self.database(database).open(&self.0, None).await.map(drop)
+    /// Loads the database that `--upstream` names before the first client asks; the classification must fit it.
+    pub async fn preload(&self, database: &str) -> Result<Result<(), PolicyErrors>, Problem> {
+        let found = self.database(database);
+        found.open(&self.0, None).await?;
+        let mistakes = found.mistakes().await;
+        Ok(if mistakes.is_empty() { Ok(()) } else { Err(PolicyErrors(mistakes)) })
     }
 
     /// Another replica saw DDL there: looks at once, if the database is in use here.
@@ -117,6 +120,7 @@ impl Worlds {
                 Err(found) => errors.extend(found.0),
             }
         }
+        errors.extend(self.fatal(&fresh, &ready));
         if !errors.is_empty() {
             return Err(PolicyErrors(errors));
         }
@@ -126,6 +130,22 @@ impl Worlds {
         }
         self.0.changed();
         Ok(())
+    }
+
+    /// Mistakes that keep a policy from being taken over. A table may be missing where it is not expected: what counts
+    /// is the database that `--upstream` names, those that the file names, and what is wrong in every database.
+    fn fatal(&self, policy: &LoadedPolicy, ready: &[Rebound]) -> Vec<String> {
+        let expected = |name: &str| {
+            self.0.upstream.database.as_deref() == Some(name) || policy.policy.databases().any(|d| d == name)
+        };
+        let everywhere = |place: &(u32, u32)| ready.iter().all(|r| r.mistakes.iter().any(|(p, _)| p == place));
+        let mut found: Vec<((u32, u32), String)> = ready
+            .iter()
+            .flat_map(|r| r.mistakes.iter().filter(|(place, _)| expected(r.name()) || everywhere(place)).cloned())
+            .collect();
+        found.sort();
+        found.dedup_by_key(|(place, _)| *place);
+        found.into_iter().map(|(_, text)| text).collect()
     }
 
     pub fn status(&self) -> Vec<DatabaseStatus> {

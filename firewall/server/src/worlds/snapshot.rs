@@ -10,7 +10,7 @@ use tokio_postgres::Client;
 use crate::audit::Names;
 use crate::catalog::{Loaded, Marks, texts};
 use ringfence_engine::World;
-use crate::policy_file::{LoadedPolicy, PolicyErrors, describe_as};
+use crate::policy_file::{LoadedPolicy, describe_as};
 use crate::shared::View;
 use crate::store::labels::Recorded;
 
@@ -32,7 +32,8 @@ pub(super) struct Snapshot {
 pub(super) struct Notes {
     pub(super) new_records: Vec<Recorded>,
     pub(super) warnings: Vec<String>,
-    pub(super) errors: Vec<String>,
+    /// (line, column), and the text.
+    pub(super) errors: Vec<((u32, u32), String)>,
     pub(super) disagreements: usize,
 }
 
@@ -60,7 +61,10 @@ impl Snapshot {
         let mut notes = Notes { disagreements: binding.alerts.len(), ..Notes::default() };
         for diagnostic in &binding.diagnostics {
             match diagnostic.severity {
-                Severity::Error => notes.errors.push(describe_as("error", &diagnostic.what)),
+                Severity::Error => {
+                    let place = (diagnostic.what.line, diagnostic.what.column);
+                    notes.errors.push((place, describe_as("error", &diagnostic.what)));
+                }
                 Severity::Warning => notes.warnings.push(describe_as("warning", &diagnostic.what)),
             }
         }
@@ -122,12 +126,5 @@ impl Snapshot {
 
     pub(super) fn relations(&self) -> usize {
         self.catalog.relations().len()
-    }
-}
-
-impl Notes {
-    /// Errors of the classification count when it is laid over a database anew, not when the database changes under it.
-    pub(super) fn into_errors(self) -> Result<Self, PolicyErrors> {
-        if self.errors.is_empty() { Ok(self) } else { Err(PolicyErrors(self.errors)) }
     }
 }
