@@ -9,7 +9,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio_postgres::Client;
 
 use super::Inner;
-use super::snapshot::{Notes, Snapshot};
+use super::snapshot::Snapshot;
 use crate::catalog::{self, Context};
 use crate::config::secret::Secret;
 use crate::config::url::PgUrl;
@@ -67,7 +67,9 @@ pub(super) struct Rebound {
     snapshot: Snapshot,
     /// Mistakes of the classification that show in this database: (line, column), and the text.
     pub(super) mistakes: Vec<((u32, u32), String)>,
-    _turn: OwnedMutexGuard<State>,
+    warnings: Vec<String>,
+    new_records: Vec<Recorded>,
+    turn: OwnedMutexGuard<State>,
 }
 
 impl Rebound {
@@ -75,9 +77,16 @@ impl Rebound {
         &self.database.name
     }
 
-    pub(super) fn publish(self, inner: &Inner) {
+    pub(super) async fn publish(mut self, inner: &Inner) {
+        for warning in &self.warnings {
+            tracing::warn!(database = self.name(), "{warning}");
+        }
+        let oid = self.snapshot.bare.catalog.database_oid;
+        self.turn.epoch = self.snapshot.epoch;
         inner.remember(&self.snapshot);
         self.database.current.store(Some(Arc::new(self.snapshot)));
+        let records = self.turn.records.get_or_insert_default();
+        self.database.keep(inner, records, oid, &self.new_records).await;
     }
 }
 
@@ -213,11 +222,19 @@ impl Database {
         let epoch = state.epoch + 1;
         let (snapshot, notes) =
             Snapshot::new(connection, policy.clone(), bare, epoch, records, &inner.upstream.user).await.map_err(server)?;
-        self.keep(inner, state.records.get_or_insert_default(), &snapshot, &notes).await;
+        inner.metrics.label_disagreements.add(notes.disagreements as u64);
+        let oid = snapshot.bare.catalog.database_oid;
+        self.keep(inner, state.records.get_or_insert_default(), oid, &notes.new_records).await;
         // The first time, a classification that does not fit is worth a line each; clients are served all the same,
         // because every table that does exist is protected.
-        for problem in notes.errors.iter().map(|(_, text)| text).chain(&notes.warnings).filter(|_| epoch == 1) {
-            tracing::warn!(database = &*self.name, "{problem}");
+        if epoch == 1 {
+            let expected = inner.upstream.database.as_deref() == Some(&*self.name);
+            for (_, problem) in notes.errors.iter().filter(|_| expected) {
+                tracing::warn!(database = &*self.name, "{problem}");
+            }
+            for problem in &notes.warnings {
+                tracing::warn!(database = &*self.name, "{problem}");
+            }
         }
         state.mistakes = notes.errors.into_iter().map(|(_, text)| text).collect();
         state.epoch = epoch;
@@ -267,14 +284,13 @@ impl Database {
         Ok(())
     }
 
-    async fn keep(&self, inner: &Inner, records: &mut Vec<Recorded>, snapshot: &Snapshot, notes: &Notes) {
-        inner.metrics.label_disagreements.add(notes.disagreements as u64);
-        if notes.new_records.is_empty() {
+    /// Adds to the record of labels.
+    async fn keep(&self, inner: &Inner, records: &mut Vec<Recorded>, oid: u32, new: &[Recorded]) {
+        if new.is_empty() {
             return;
         }
-        let oid = snapshot.bare.catalog.database_oid;
-        records.extend(notes.new_records.iter().cloned());
-        if let Err(error) = inner.store.record_labels(oid, &self.name, &notes.new_records).await {
+        records.extend(new.iter().cloned());
+        if let Err(error) = inner.store.record_labels(oid, &self.name, new).await {
             tracing::warn!("labels could not be recorded (tried again at the next change): {error}");
         }
     }
@@ -312,14 +328,14 @@ impl Database {
         let records = state.records.clone().unwrap_or_default();
         let (snapshot, notes) =
             Snapshot::new(connection, policy.clone(), bare, epoch, &records, &inner.upstream.user).await.map_err(server)?;
-        for warning in &notes.warnings {
-            tracing::warn!(database = &*self.name, "{warning}");
-        }
-        state.epoch = epoch;
-        let mut records = records;
-        self.keep(inner, &mut records, &snapshot, &notes).await;
-        state.records = Some(records);
-        Ok(Some(Rebound { database: self.clone(), snapshot, mistakes: notes.errors, _turn: turn }))
+        Ok(Some(Rebound {
+            database: self.clone(),
+            snapshot,
+            mistakes: notes.errors,
+            warnings: notes.warnings,
+            new_records: notes.new_records,
+            turn,
+        }))
     }
 
     /// Looks for changes from elsewhere, as long as the database is in use.

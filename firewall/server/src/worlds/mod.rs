@@ -126,7 +126,7 @@ impl Worlds {
         }
         self.0.policy.store(fresh);
         for rebound in ready {
-            rebound.publish(&self.0);
+            rebound.publish(&self.0).await;
         }
         self.0.changed();
         Ok(())

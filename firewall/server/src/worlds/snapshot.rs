@@ -68,7 +68,9 @@ impl Snapshot {
                 Severity::Warning => notes.warnings.push(describe_as("warning", &diagnostic.what)),
             }
         }
-        notes.warnings.extend(binding.alerts.iter().map(|alert| format!("{} / help: {}", alert.message, alert.fix)));
+        notes.warnings.extend(binding.alerts.iter().map(|alert| {
+            format!("{} (if that is meant: rfctl label release {} {})", alert.message, catalog.database, alert.name)
+        }));
         for record in &binding.new_records {
             let (Some(relation), Some(column)) =
                 (catalog.by_oid(record.column.relation), catalog.column(record.column))
