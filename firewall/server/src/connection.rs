@@ -150,6 +150,7 @@ async fn log_in(greeting: Greeting, address: SocketAddr, shared: &Arc<Shared>) -
                 Full::Client => {
                     Problem::new("53300", format!("too many connections for client \"{}\"", context.client))
                 }
+                Full::Draining => Problem::new("57P03", "the firewall is shutting down").hint("Connect again."),
             };
             failed(shared, &name, address, LoginFailure::TooManyConnections);
             refuse(messages.into_parts().0, &last, &problem).await;
@@ -256,14 +257,15 @@ async fn open_upstream(
         Some(own) => own.password.as_ref(),
         None => target.password.as_ref(),
     };
-    let connecting = upstream::connect(
-        target,
-        &context.upstream_login,
-        password.map(|p| p.as_str()),
-        context.database.as_bytes(),
-        &greeting.parameters,
-        greeting.minor,
-    );
+    let session = upstream::Opening {
+        user: &context.upstream_login,
+        password: password.map(|p| p.as_str()),
+        database: context.database.as_bytes(),
+        statement_timeout: login.statement_timeout,
+        parameters: &greeting.parameters,
+        minor: greeting.minor,
+    };
+    let connecting = upstream::connect(target, &session);
     let connected = match timeout(shared.net.connect_timeout, connecting).await {
         Ok(connected) => connected,
         Err(_) => Err(upstream::unreachable_server("no answer within the connect timeout".to_owned())),

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
@@ -15,6 +15,8 @@ use crate::shared::ConnectionContext;
 pub struct Sessions {
     entries: Mutex<HashMap<u32, Entry>>,
     count: AtomicUsize,
+    /// No more are admitted.
+    draining: AtomicBool,
     /// Notified when one ends.
     ended: Notify,
 }
@@ -98,6 +100,8 @@ impl Drop for Registration {
 pub(crate) enum Full {
     Server,
     Client,
+    /// It is about to stop.
+    Draining,
 }
 
 impl Sessions {
@@ -142,6 +146,7 @@ impl Sessions {
 
     /// Asks everyone to end between transactions.
     pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
         self.each(|_| true, Order::Drain);
     }
 
@@ -170,6 +175,10 @@ impl Sessions {
         let sessions = &shared.sessions;
         let signal = Arc::new(Signal::default());
         let mut entries = lock(&sessions.entries);
+        // Set before `drain` takes the lock: whoever is admitted here is told there.
+        if sessions.draining.load(Ordering::Acquire) {
+            return Err(Full::Draining);
+        }
         if entries.len() >= shared.net.max_connections {
             return Err(Full::Server);
         }

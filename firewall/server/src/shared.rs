@@ -155,6 +155,8 @@ pub struct ClientLogin {
     pub own: Option<UpstreamLogin>,
     /// `max_connections:` of the client.
     pub max_connections: Option<u32>,
+    /// `statement_timeout:` of the client: what its sessions begin with.
+    pub statement_timeout: Option<Duration>,
     /// Some label is not plain: settings that the analysis depends on may not be given at startup.
     pub restricted: bool,
 }

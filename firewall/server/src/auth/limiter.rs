@@ -191,7 +191,7 @@ mod tests {
             buckets.take(i, now);
             assert!(buckets.used.len() <= MOST);
         }
-        assert!(buckets.used.len() > 0);
+        assert!(!buckets.used.is_empty());
         let later = now + Duration::from_secs(3600);
         buckets.make_room(later);
         assert_eq!(buckets.used.len(), 0);

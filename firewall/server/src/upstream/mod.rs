@@ -5,6 +5,7 @@ pub mod target;
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ringfence_wire::auth::Authentication;
 use ringfence_wire::backend::{self, BackendKeyData, Diagnostic, field};
@@ -100,26 +101,38 @@ async fn tcp(target: &Target) -> io::Result<TcpStream> {
     Err(last)
 }
 
-/// Opens a session as `user` with the client's parameters (its user and database apart).
-pub(crate) async fn connect(
-    target: &Target,
-    user: &str,
-    password: Option<&str>,
-    database: &[u8],
-    parameters: &Parameters,
-    minor: u16,
-) -> Result<Connected, ConnectError> {
+/// What a session upstream begins with.
+#[derive(Clone, Copy)]
+pub(crate) struct Opening<'a> {
+    pub user: &'a str,
+    pub password: Option<&'a str>,
+    pub database: &'a [u8],
+    /// The client's parameters; its user and database are not passed on.
+    pub parameters: &'a Parameters,
+    /// A default that the client may have set otherwise in its parameters.
+    pub statement_timeout: Option<Duration>,
+    pub minor: u16,
+}
+
+/// Opens a session.
+pub(crate) async fn connect(target: &Target, opening: &Opening<'_>) -> Result<Connected, ConnectError> {
     let stream = open(target).await?;
-    let mut login = Login::new(user, password, &stream);
+    let mut login = Login::new(opening.user, opening.password, &stream);
     let mut messages = Messages::new(stream);
-    let mut out = Vec::new();
-    let own: [(&[u8], &[u8]); 2] = [(b"user", user.as_bytes()), (b"database", database)];
-    let theirs = parameters.0.iter().map(|(n, v)| (n.as_slice(), v.as_slice()));
-    let theirs = theirs.filter(|(n, _)| !matches!(*n, b"user" | b"database" | b"replication"));
-    encode::startup(&mut out, 3, minor, own.into_iter().chain(theirs));
-    messages.send(&out).await?;
+    messages.send(&startup(opening)).await?;
     authenticate(&mut messages, &mut login).await?;
     greeting(messages).await
+}
+
+fn startup(opening: &Opening<'_>) -> Vec<u8> {
+    let timeout = opening.statement_timeout.map(|t| t.as_millis().to_string());
+    let own: [(&[u8], &[u8]); 2] = [(b"user", opening.user.as_bytes()), (b"database", opening.database)];
+    let limit = timeout.as_ref().map(|t| (&b"statement_timeout"[..], t.as_bytes()));
+    let theirs = opening.parameters.0.iter().map(|(n, v)| (n.as_slice(), v.as_slice()));
+    let theirs = theirs.filter(|(n, _)| !matches!(*n, b"user" | b"database" | b"replication"));
+    let mut out = Vec::new();
+    encode::startup(&mut out, 3, opening.minor, own.into_iter().chain(limit).chain(theirs));
+    out
 }
 
 async fn authenticate(messages: &mut Messages, login: &mut Login<'_>) -> Result<(), ConnectError> {

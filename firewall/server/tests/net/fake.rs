@@ -76,7 +76,7 @@ impl Default for Setup {
 }
 
 impl Firewall {
-    pub async fn start(upstream: SocketAddr, setup: Setup) -> Self {
+    pub(crate) async fn start(upstream: SocketAddr, setup: Setup) -> Self {
         let tls_dir = tempfile::tempdir().unwrap();
         let tls = setup.tls.then(|| ServerTls::load(self_signed::ensure(tls_dir.path()).unwrap()).unwrap());
         let target = Target::new(
@@ -127,7 +127,7 @@ impl Firewall {
         Self { address, shared, seen, tls_dir, alive, stopper, running }
     }
 
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.stopper.stop();
         self.running.await.unwrap();
         ringfence_server::listen::drain(&self.shared).await;
@@ -196,7 +196,7 @@ struct Fixed {
 
 impl Worlds for Fixed {
     fn login(&self, client: &str) -> Option<ClientLogin> {
-        (client == CLIENT).then(|| ClientLogin { own: None, max_connections: None, restricted: self.restricted })
+        (client == CLIENT).then(|| ClientLogin { restricted: self.restricted, ..ClientLogin::default() })
     }
 
     fn open<'a>(&'a self, _database: &'a str, _client: &'a str) -> Boxed<'a, Result<View, Problem>> {
@@ -238,15 +238,15 @@ impl ConnectionMetrics for Recorder {
 /// in the middle of nothing, `hang` does not answer; anything else is answered with its own text.
 pub(crate) struct FakeServer {
     pub address: SocketAddr,
-    pub startups: Arc<Mutex<Vec<Vec<(String, String)>>>>,
-    pub cancelled: Arc<Mutex<Vec<(i32, Vec<u8>)>>>,
+    pub startups: Startups,
+    pub cancelled: Cancelled,
 }
 
 pub(crate) const SERVER_PID: i32 = 4242;
 pub(crate) const SERVER_SECRET: &[u8] = &[1, 2, 3, 4];
 
 impl FakeServer {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (startups, cancelled) = (Arc::default(), Arc::default());

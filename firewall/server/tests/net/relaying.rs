@@ -153,7 +153,7 @@ async fn a_cancel_request_opens_only_with_its_key() {
         }
     }
     assert_eq!(server.cancelled.lock().unwrap().len(), 1);
-    assert_eq!(firewall.seen.cancels.lock().unwrap()[0], true);
+    assert!(firewall.seen.cancels.lock().unwrap()[0]);
     // Its connection over, the key opens nothing.
     let token = client.cancel_token();
     drop(client);
