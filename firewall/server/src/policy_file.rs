@@ -79,7 +79,6 @@ impl LoadedPolicy {
         Some(ClientLogin {
             own: self.logins.get(client).cloned(),
             max_connections: entry.policy.max_connections,
-            statement_timeout: entry.policy.statement_timeout,
             restricted: entry.policy.restricted,
             statement_timeout: entry.policy.statement_timeout,
         })
