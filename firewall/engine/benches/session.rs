@@ -107,9 +107,11 @@ fn results(c: &mut Criterion) {
     let now = Instant::now();
     let mut group = c.benchmark_group("rows");
     group.throughput(Throughput::Elements(ROWS as u64));
-    for (name, who, handled) in
-        [("unrestricted", "operator", true), ("restricted, none handled", "api", false), ("restricted, two handled", "api", true)]
-    {
+    for (name, who, handled) in [
+        ("unrestricted", "operator", true),
+        ("restricted, none handled", "api", false),
+        ("restricted, two handled", "api", true),
+    ] {
         let (client, server) = rows(handled);
         let (mut session, mut out) = (session(who), Recorded::default());
         group.bench_function(name, |b| b.iter(|| play(&mut session, &mut out, now, &client, &server)));

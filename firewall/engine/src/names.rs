@@ -61,8 +61,7 @@ impl<T> Table<T> {
     }
 
     pub(crate) fn set(&mut self, name: &[u8], value: T) -> Undo<T> {
-        let before =
-            if name.is_empty() { self.unnamed.replace(value) } else { self.named.insert(name.into(), value) };
+        let before = if name.is_empty() { self.unnamed.replace(value) } else { self.named.insert(name.into(), value) };
         Undo { name: name.into(), before }
     }
 

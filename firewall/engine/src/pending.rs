@@ -15,30 +15,58 @@ use crate::rewrite::RowPlan;
 #[derive(Debug)]
 pub(crate) enum Expect {
     /// ParseComplete.
-    Parse { undo: Option<Undo<Prepared>> },
+    Parse {
+        undo: Option<Undo<Prepared>>,
+    },
     /// BindComplete.
-    Bind { undo: Option<Undo<Portal>> },
+    Bind {
+        undo: Option<Undo<Portal>>,
+    },
     /// CloseComplete.
-    CloseStatement { undo: Option<Undo<Prepared>> },
-    ClosePortal { undo: Option<Undo<Portal>> },
+    CloseStatement {
+        undo: Option<Undo<Prepared>>,
+    },
+    ClosePortal {
+        undo: Option<Undo<Portal>>,
+    },
     /// ParameterDescription, then RowDescription or NoData.
-    DescribeStatement { prepared: Option<Prepared> },
+    DescribeStatement {
+        prepared: Option<Prepared>,
+    },
     /// RowDescription or NoData. `silent`: the firewall asked, the client must not see the answer.
-    DescribePortal { portal: u64, prepared: Option<Prepared>, silent: bool },
+    DescribePortal {
+        portal: u64,
+        prepared: Option<Prepared>,
+        silent: bool,
+    },
     /// Rows or COPY, then CommandComplete, EmptyQueryResponse or PortalSuspended.
     Execute(Box<Running>),
     /// The error of a message that was sent in place of a refused one; the client gets `reply` instead.
     Refused(Box<Refused>),
     /// ReadyForQuery.
-    Sync { cycle: u64 },
+    Sync {
+        cycle: u64,
+    },
     /// Everything of a simple query up to ReadyForQuery.
-    Query { running: Box<Running>, cycle: u64 },
+    Query {
+        running: Box<Running>,
+        cycle: u64,
+    },
     /// FunctionCallResponse, then ReadyForQuery.
-    FunctionCall { cycle: u64, fingerprint: u64, started: Instant },
+    FunctionCall {
+        cycle: u64,
+        fingerprint: u64,
+        started: Instant,
+    },
     /// ParseComplete of a text with an unknown relation: an error is the client's, success is not.
-    ProbeParse { started: Instant, fingerprint: u64 },
+    ProbeParse {
+        started: Instant,
+        fingerprint: u64,
+    },
     /// ReadyForQuery after it.
-    ProbeSync { cycle: u64 },
+    ProbeSync {
+        cycle: u64,
+    },
     /// CopyDone or CopyFail was sent: nothing is answered; Syncs before it may have been swallowed by COPY.
     CopyEnd,
 }

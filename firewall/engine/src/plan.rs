@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use quick_cache::sync::Cache;
 use quick_cache::{Equivalent, Weighter};
-use ringfence_analysis::facts::{Analysis, Rule, Statement};
-use ringfence_analysis::{SessionNames, analyse};
+use ringfence_analysis::facts::{Analysis, Effect, Rule, Statement};
+use ringfence_analysis::{SessionNames, SyntaxError, analyse};
 use ringfence_policy::{ClientPolicy, Decision, Refusal, decide};
 
 use crate::World;
@@ -51,7 +51,7 @@ impl Plan {
             plan.refusal = Some((0, not_utf8()));
             return plan;
         };
-        match analyse(readable, &world.catalog, names) {
+        match analyse_in_order(readable, world, names) {
             Ok(analysis) => plan.analysis = analysis,
             Err(error) => {
                 plan.refusal = Some((0, unreadable(&error)));
@@ -96,10 +96,27 @@ impl Plan {
             .analysis
             .statements
             .iter()
-            .map(|s| 256 + 16 * s.relations.len() + 80 * s.columns.len() + s.outputs.as_ref().map_or(0, |o| 40 * o.len()))
+            .map(|s| {
+                256 + 16 * s.relations.len() + 80 * s.columns.len() + s.outputs.as_ref().map_or(0, |o| 40 * o.len())
+            })
             .sum();
         (256 + 2 * self.text.len() + 64 * self.decisions.len() + statements) as u64
     }
+}
+
+/// A text of several statements may use what its own first ones create.
+fn analyse_in_order(text: &str, world: &World, names: &SessionNames) -> Result<Analysis, SyntaxError> {
+    let analysis = analyse(text, &world.catalog, names)?;
+    if analysis.statements.iter().all(|statement| statement.unknown.is_empty()) {
+        return Ok(analysis);
+    }
+    let mut names = names.clone();
+    for statement in &analysis.statements {
+        if let Effect::Catalog { creates } = &statement.effect {
+            creates.iter().for_each(|name| names.insert(name));
+        }
+    }
+    analyse(text, &world.catalog, &names)
 }
 
 fn not_utf8() -> Refusal {
@@ -112,7 +129,7 @@ fn not_utf8() -> Refusal {
     }
 }
 
-fn unreadable(error: &ringfence_analysis::SyntaxError) -> Refusal {
+fn unreadable(error: &SyntaxError) -> Refusal {
     Refusal {
         rule: Rule::Parser,
         sqlstate: error.sqlstate,

@@ -408,15 +408,18 @@ fn tables_of_other_origin_stay_plain() {
     let mut answer = Vec::new();
     encode::row_description(
         &mut answer,
-        [
-            field("id", TRANSACTIONS, 1, 23),
-            field("description", TRANSACTIONS, 2, 25),
-            field("?column?", 0, 0, 23),
-        ],
+        [field("id", TRANSACTIONS, 1, 23), field("description", TRANSACTIONS, 2, 25), field("?column?", 0, 0, 23)],
     );
     row(&mut answer, &[Some(b"1"), Some(b"rent"), Some(b"2")]);
     encode::command_complete(&mut answer, b"SELECT 1");
     encode::ready_for_query(&mut answer, b'I');
     let seen = stage.server(|out| out.extend_from_slice(&answer));
     assert_eq!(seen, answer);
+}
+
+#[test]
+fn a_text_may_use_what_its_first_statements_create() {
+    let mut stage = Stage::new("api");
+    let text = b"create temp table t (a int); insert into t values (1); select a from t";
+    assert_eq!(tags(&stage.client(|out| encode::query(out, text))), "Q");
 }

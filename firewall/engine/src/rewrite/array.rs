@@ -161,6 +161,9 @@ mod tests {
         })
         .unwrap();
         let tail = out.get(20..).unwrap();
-        assert_eq!(tail, [&3_i32.to_be_bytes()[..], b"ab!", &(-1_i32).to_be_bytes(), &1_i32.to_be_bytes(), b"!"].concat());
+        assert_eq!(
+            tail,
+            [&3_i32.to_be_bytes()[..], b"ab!", &(-1_i32).to_be_bytes(), &1_i32.to_be_bytes(), b"!"].concat()
+        );
     }
 }

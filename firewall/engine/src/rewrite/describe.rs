@@ -50,8 +50,7 @@ pub(crate) fn decide_rows(
     description: &RowDescription<'_>,
     statement: Option<&Statement>,
 ) -> RowDecision {
-    let mut plan =
-        RowPlan { treatments: Vec::new(), handled: Arc::from([]), withheld: None, disagreement: false };
+    let mut plan = RowPlan { treatments: Vec::new(), handled: Arc::from([]), withheld: None, disagreement: false };
     let mut handled = Vec::new();
     let outputs = statement.and_then(|s| s.outputs.as_deref());
     let count_differs = outputs.is_some_and(|outputs| outputs.len() != description.len());
@@ -221,11 +220,7 @@ fn treatment(
             return Err(Refusal {
                 rule: Rule::Handling,
                 sqlstate: "42501",
-                message: format!(
-                    "{what} (label {}) is refused to client \"{}\"",
-                    name(),
-                    judge.client.name
-                ),
+                message: format!("{what} (label {}) is refused to client \"{}\"", name(), judge.client.name),
                 hint: Some(String::from("Leave the column out, or ask for a role that may see this label.")),
                 position: None,
             });
@@ -268,8 +263,12 @@ pub(crate) fn disagreement() -> Refusal {
     Refusal {
         rule: Rule::Origin,
         sqlstate: "42501",
-        message: String::from("the server describes the result otherwise than the analysis of the statement; its rows are withheld"),
-        hint: Some(String::from("The schema may just have changed: try again. Otherwise select the columns of tables by name.")),
+        message: String::from(
+            "the server describes the result otherwise than the analysis of the statement; its rows are withheld",
+        ),
+        hint: Some(String::from(
+            "The schema may just have changed: try again. Otherwise select the columns of tables by name.",
+        )),
         position: None,
     }
 }

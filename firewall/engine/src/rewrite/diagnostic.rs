@@ -18,7 +18,8 @@ pub(crate) fn names_labelled_relation(diagnostic: &Diagnostic<'_>, catalog: &Cat
 /// Appends the rebuilt message.
 pub(crate) fn rebuilt(out: &mut Vec<u8>, diagnostic: &Diagnostic<'_>, catalog: &Catalog, error: bool) {
     let code = diagnostic.get(field::CODE).unwrap_or(b"XX000");
-    let severity = diagnostic.get(field::SEVERITY_PLAIN).or_else(|| diagnostic.get(field::SEVERITY)).unwrap_or(b"ERROR");
+    let severity =
+        diagnostic.get(field::SEVERITY_PLAIN).or_else(|| diagnostic.get(field::SEVERITY)).unwrap_or(b"ERROR");
     let mut fields: Vec<(u8, &[u8])> = vec![
         (field::SEVERITY, severity),
         (field::SEVERITY_PLAIN, severity),

@@ -416,15 +416,12 @@ impl Session {
             Some(Expect::Execute(running)) => {
                 (self.described.get(&running.portal).and_then(|plan| plan.withheld.clone()), false)
             }
-            Some(Expect::Query { running, .. }) => {
-                (running.rows.as_ref().and_then(|plan| plan.withheld.clone()), true)
-            }
+            Some(Expect::Query { running, .. }) => (running.rows.as_ref().and_then(|plan| plan.withheld.clone()), true),
             other => return Err(unexpected("CommandComplete", other)),
         };
         let rows_withheld = std::mem::take(&mut self.server.withheld);
-        let withheld = withheld
-            .or_else(|| rows_withheld.then(rewrite::disagreement))
-            .filter(|_| !observe && !self.server.muted);
+        let withheld =
+            withheld.or_else(|| rows_withheld.then(rewrite::disagreement)).filter(|_| !observe && !self.server.muted);
         let verdict = withheld.as_ref().map(|refusal| Verdict::Refused(refusal.rule));
         self.record(now, rows, verdict);
         if in_query {
@@ -628,11 +625,7 @@ impl Session {
     fn must_rebuild(&self, diagnostic: &be::Diagnostic<'_>) -> bool {
         self.restricted()
             && (self.tainted.is_some()
-                || rewrite::names_labelled_relation(
-                    diagnostic,
-                    &self.config.world.catalog,
-                    &self.config.client,
-                ))
+                || rewrite::names_labelled_relation(diagnostic, &self.config.world.catalog, &self.config.client))
     }
 
     fn notice(&mut self, body: &[u8], own: &mut Vec<u8>) -> Result<Fate, String> {

@@ -31,9 +31,14 @@ pub(super) enum Own {
     /// Describe of the portal that the message at hand executes.
     DescribePortal,
     Flush,
-    Refused { with_sync: bool },
+    Refused {
+        with_sync: bool,
+    },
     /// Parse of a part of the query at hand.
-    Probe { from: usize, to: usize },
+    Probe {
+        from: usize,
+        to: usize,
+    },
 }
 
 impl Session {

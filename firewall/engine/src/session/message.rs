@@ -106,6 +106,11 @@ impl Session {
         }
         let text = fe::Query::parse(body)?.text;
         if self.client.probe == Probe::Answered {
+            // The server sends the error and ReadyForQuery apart: forgotten between them, the second would be taken for
+            // that of a probe that succeeded.
+            if matches!(self.pending.front(), Some(Expect::ProbeSync { .. })) {
+                return Ok(Step::Wait(None));
+            }
             self.client.probe = Probe::None;
             return Ok(Step::Drop);
         }
@@ -227,7 +232,13 @@ impl Session {
             return Ok(self.refuse(now, &refusal, Some(&plan), plan.fingerprint, false));
         }
         if !message.name.is_empty() && self.statements.len() >= self.config.limits.names {
-            return Ok(self.refuse(now, &too_many_names(self.config.limits.names), Some(&plan), plan.fingerprint, false));
+            return Ok(self.refuse(
+                now,
+                &too_many_names(self.config.limits.names),
+                Some(&plan),
+                plan.fingerprint,
+                false,
+            ));
         }
         let undo = self.statements.set(fe::name_key(message.name), Prepared::of(&plan, 0));
         self.pending.push(Expect::Parse { undo: Some(undo) });
@@ -268,7 +279,13 @@ impl Session {
             }
         }
         if !head.portal.is_empty() && self.portals.len() >= self.config.limits.names {
-            return Ok(self.refuse(now, &too_many_names(self.config.limits.names), Some(&plan), plan.fingerprint, false));
+            return Ok(self.refuse(
+                now,
+                &too_many_names(self.config.limits.names),
+                Some(&plan),
+                plan.fingerprint,
+                false,
+            ));
         }
         self.set_portal(head.portal, prepared);
         Ok(Step::Pass(Permit::control(Control::Analysed)))
@@ -487,8 +504,7 @@ impl Session {
             }
             Effect::Declare(name) => {
                 let id = self.next_portal_id();
-                let portal =
-                    Portal { id, prepared: prepared.clone(), cycle: self.cycle, sql: true, described: false };
+                let portal = Portal { id, prepared: prepared.clone(), cycle: self.cycle, sql: true, described: false };
                 self.portals.set(name.as_bytes(), portal);
                 changed.push(NameChange::Portal(name.as_bytes().into()));
             }
@@ -539,7 +555,9 @@ impl Session {
             rule: Rule::Audit,
             sqlstate: "53100",
             message: String::from("the audit log cannot be written, so this statement is refused"),
-            hint: Some(String::from("The operator finds the reason in the firewall's log (is the disk full?). Try again later.")),
+            hint: Some(String::from(
+                "The operator finds the reason in the firewall's log (is the disk full?). Try again later.",
+            )),
             position: None,
         })
     }
@@ -567,7 +585,9 @@ impl Session {
                     rule: Rule::WrittenToken,
                     sqlstate: "42501",
                     message: format!("parameter ${number} for column {name} begins like an encrypted value (rf1_)"),
-                    hint: Some(String::from("Write the plain value; values as read through the firewall cannot be written back.")),
+                    hint: Some(String::from(
+                        "Write the plain value; values as read through the firewall cannot be written back.",
+                    )),
                     position: None,
                 });
             }
@@ -758,7 +778,9 @@ fn unknown_relation(statement: &Statement) -> Refusal {
         rule: Rule::UnknownRelation,
         sqlstate: "42501",
         message: format!("relation \"{name}\" is not in the catalog that the firewall reads"),
-        hint: Some(String::from("If it was just created, try again; it may belong to a transaction that has not ended.")),
+        hint: Some(String::from(
+            "If it was just created, try again; it may belong to a transaction that has not ended.",
+        )),
         position: None,
     }
 }
@@ -767,8 +789,12 @@ fn settings_refused() -> Refusal {
     Refusal {
         rule: Rule::Setting,
         sqlstate: "42501",
-        message: String::from("statements are refused while standard_conforming_strings is off or client_encoding is not UTF8"),
-        hint: Some(String::from("Set standard_conforming_strings = on and client_encoding = 'UTF8' in the connection's options.")),
+        message: String::from(
+            "statements are refused while standard_conforming_strings is off or client_encoding is not UTF8",
+        ),
+        hint: Some(String::from(
+            "Set standard_conforming_strings = on and client_encoding = 'UTF8' in the connection's options.",
+        )),
         position: None,
     }
 }

@@ -15,6 +15,7 @@ use ringfence_cipher::Presenter;
 use ringfence_policy::ClientPolicy;
 use ringfence_wire::WireError;
 
+use crate::Event;
 use crate::gate::Cleared;
 use crate::names::{Portal, Prepared, Table};
 use crate::pending::Pending;
@@ -22,7 +23,6 @@ use crate::plan::{Plan, PlanCache};
 use crate::refusal;
 use crate::rewrite::RowPlan;
 use crate::world::World;
-use crate::Event;
 
 /// Where the session's output goes. Order matters, per side.
 pub trait Peers {
@@ -347,7 +347,6 @@ impl Session {
             self.need = Some(Need::Refresh(reason));
         }
     }
-
 }
 
 fn client_fault(error: &WireError, out: &mut impl Peers) -> Fatal {
@@ -368,4 +367,3 @@ fn release(buffer: &mut Vec<u8>) {
         *buffer = Vec::new();
     }
 }
-

@@ -54,6 +54,7 @@ fn table(oid: u32, name: &str, columns: Vec<Column>) -> Relation {
         active: false,
         references: Vec::new(),
         unclassified: false,
+        generated: Vec::new(),
     }
 }
 
