@@ -116,8 +116,11 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
+    /// The end of a COPY matters only behind the statement that may have begun one: alone it would never be answered.
     pub(crate) fn push(&mut self, expect: Expect) {
-        self.queue.push_back(expect);
+        if !(self.queue.is_empty() && matches!(expect, Expect::CopyEnd)) {
+            self.queue.push_back(expect);
+        }
     }
 
     pub(crate) fn front(&self) -> Option<&Expect> {
@@ -130,6 +133,9 @@ impl Pending {
 
     pub(crate) fn pop(&mut self) -> Option<Expect> {
         let front = self.queue.pop_front();
+        while matches!(self.queue.front(), Some(Expect::CopyEnd)) {
+            self.queue.pop_front();
+        }
         if self.queue.is_empty() && self.queue.capacity() > 64 {
             self.queue = VecDeque::new();
         }
