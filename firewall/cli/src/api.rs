@@ -117,7 +117,9 @@ impl Api {
                 message: value.get("error").and_then(Value::as_str).unwrap_or("the server refused").to_owned(),
             }),
             Err(_) if status.is_success() => Err(ApiError::Strange(url.to_owned())),
-            Err(_) => Err(ApiError::Refused { status: status.as_u16(), message: format!("{url}: no JSON in the answer") }),
+            Err(_) => {
+                Err(ApiError::Refused { status: status.as_u16(), message: format!("{url}: no JSON in the answer") })
+            }
         }
     }
 }
@@ -176,7 +178,9 @@ mod tests {
         for host in ["127.0.0.1:6433", "localhost", "[::1]:6433/x", "127.9.9.9"] {
             assert!(is_local(host), "{host}");
         }
-        for host in ["10.0.0.1:6433", "db.example", "localhost.example:1", "127.0.0.1@evil.example", "[2001:db8::1]:6433"] {
+        for host in
+            ["10.0.0.1:6433", "db.example", "localhost.example:1", "127.0.0.1@evil.example", "[2001:db8::1]:6433"]
+        {
             assert!(!is_local(host), "{host}");
         }
     }

@@ -64,11 +64,15 @@ pub(crate) fn run(cli: Cli) -> Result<(), Error> {
             Ok(())
         }
         Command::Whoami => {
-            out.show(&api.get("whoami")?, |v| format!("{} (token from {})\n", field(v, "identity"), settings.token_from));
+            out.show(&api.get("whoami")?, |v| {
+                format!("{} (token from {})\n", field(v, "identity"), settings.token_from)
+            });
             Ok(())
         }
         Command::Reload => {
-            out.show(&api.post("reload", &json!({}))?, |v| format!("classification version {} in force\n", field(v, "policy_version")));
+            out.show(&api.post("reload", &json!({}))?, |v| {
+                format!("classification version {} in force\n", field(v, "policy_version"))
+            });
             Ok(())
         }
         Command::Config(_) => {
@@ -90,9 +94,14 @@ fn client(api: &Api, settings: &Settings, out: Output, command: ClientCommand) -
         ClientCommand::Token(args) => issue(api, settings, out, &args),
         ClientCommand::List => {
             out.show(&api.get("clients")?, |v| {
-                let mut table = Table::new(&["CLIENT", "RESTRICTED", "ADMIN", "UPSTREAM LOGIN", "LIVE TOKENS", "CONNECTIONS"]);
+                let mut table =
+                    Table::new(&["CLIENT", "RESTRICTED", "ADMIN", "UPSTREAM LOGIN", "LIVE TOKENS", "CONNECTIONS"]);
                 for c in list(v, "clients") {
-                    table.row(["name", "restricted", "admin", "upstream_login", "live_tokens", "connections"].map(|f| field(c, f)).to_vec());
+                    table.row(
+                        ["name", "restricted", "admin", "upstream_login", "live_tokens", "connections"]
+                            .map(|f| field(c, f))
+                            .to_vec(),
+                    );
                 }
                 render(&table)
             });
@@ -216,13 +225,16 @@ fn revoked_text(value: &Value) -> String {
 }
 
 fn client_text(value: &Value) -> String {
-    let mut text = pairs(&field(value, "name"), Some(&json!({
-        "restricted": value.get("restricted"),
-        "admin": value.get("admin"),
-        "observe": value.get("observe"),
-        "upstream login": value.get("upstream_login"),
-        "connections": value.get("connections"),
-    })));
+    let mut text = pairs(
+        &field(value, "name"),
+        Some(&json!({
+            "restricted": value.get("restricted"),
+            "admin": value.get("admin"),
+            "observe": value.get("observe"),
+            "upstream login": value.get("upstream_login"),
+            "connections": value.get("connections"),
+        })),
+    );
     text.push_str(&pairs("labels", value.get("labels")));
     text.push_str(&tokens_text(list(value, "tokens")));
     text
@@ -231,26 +243,31 @@ fn client_text(value: &Value) -> String {
 fn status_text(value: &Value) -> String {
     let sub = |name: &str| value.get(name).cloned().unwrap_or_default();
     let (upstream, control, policy, audit) = (sub("upstream"), sub("control"), sub("policy"), sub("audit"));
-    let mut text = pairs("ringfence", Some(&json!({
-        "version": value.get("version"),
-        "ready": value.get("ready"),
-        "listen": value.get("listen"),
-        "connections": value.get("connections"),
-        "upstream": field(&upstream, "url"),
-        "upstream reachable": upstream.get("reachable"),
-        "control": field(&control, "url"),
-        "control connected": control.get("connected"),
-        "classification": field(&policy, "file"),
-        "classification version": policy.get("version"),
-        "clients": policy.get("clients"),
-        "audit healthy": audit.get("healthy"),
-        "certificate ends": value.get("certificate_not_after"),
-    })));
+    let mut text = pairs(
+        "ringfence",
+        Some(&json!({
+            "version": value.get("version"),
+            "ready": value.get("ready"),
+            "listen": value.get("listen"),
+            "connections": value.get("connections"),
+            "upstream": field(&upstream, "url"),
+            "upstream reachable": upstream.get("reachable"),
+            "control": field(&control, "url"),
+            "control connected": control.get("connected"),
+            "classification": field(&policy, "file"),
+            "classification version": policy.get("version"),
+            "clients": policy.get("clients"),
+            "audit healthy": audit.get("healthy"),
+            "certificate ends": value.get("certificate_not_after"),
+        })),
+    );
     let databases = list(value, "databases");
     if !databases.is_empty() {
         let mut table = Table::new(&["DATABASE", "SERVER", "RELATIONS", "LABELLED COLUMNS", "EPOCH"]);
         for d in databases {
-            table.row(["database", "server_version", "relations", "labelled_columns", "epoch"].map(|f| field(d, f)).to_vec());
+            table.row(
+                ["database", "server_version", "relations", "labelled_columns", "epoch"].map(|f| field(d, f)).to_vec(),
+            );
         }
         text.push_str(&render(&table));
     }

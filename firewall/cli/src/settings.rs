@@ -103,10 +103,8 @@ impl Stored {
         if text.is_empty() {
             return Ok(Self::default());
         }
-        serde_saphyr::from_str(&text).map_err(|e| SettingsError::Syntax {
-            path: path.to_path_buf(),
-            message: e.without_snippet().to_string(),
-        })
+        serde_saphyr::from_str(&text)
+            .map_err(|e| SettingsError::Syntax { path: path.to_path_buf(), message: e.without_snippet().to_string() })
     }
 }
 
@@ -122,7 +120,8 @@ pub(crate) fn set(key: Key, value: Option<String>) -> Result<PathBuf, SettingsEr
         if value.is_some() {
             return Err(SettingsError::Usage("the token is read from standard input: rfctl config set token < FILE"));
         }
-        let text = Zeroizing::new(std::io::read_to_string(std::io::stdin()).map_err(written(Path::new("standard input")))?);
+        let text =
+            Zeroizing::new(std::io::read_to_string(std::io::stdin()).map_err(written(Path::new("standard input")))?);
         if text.trim().len() < 32 {
             return Err(SettingsError::Usage("a root token has at least 32 characters"));
         }

@@ -64,7 +64,10 @@ mod tests {
         let mut table = Table::new(&["LOGIN", "STATUS"]);
         table.row(vec!["users-api~k3f9x2aa".into(), "live".into()]);
         table.row(vec!["ö".into(), "revoked".into()]);
-        assert_eq!(table.render(false), "LOGIN               STATUS\nusers-api~k3f9x2aa  live\nö                   revoked\n");
+        assert_eq!(
+            table.render(false),
+            "LOGIN               STATUS\nusers-api~k3f9x2aa  live\nö                   revoked\n"
+        );
         assert!(table.render(true).contains("\x1b[32mlive\x1b[0m"));
     }
 }

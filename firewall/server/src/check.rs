@@ -128,8 +128,11 @@ fn report(args: &CheckArgs, findings: &[Finding], database: Option<&str>) {
 }
 
 fn read(path: &Path) -> Result<Result<Policy, Vec<PolicyError>>, ConfigError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| ConfigError::Unreadable { flag: "classification", path: path.to_path_buf(), source })?;
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+        flag: "classification",
+        path: path.to_path_buf(),
+        source,
+    })?;
     Ok(ringfence_policy::parse(&text, &path.display().to_string()))
 }
 
@@ -149,7 +152,8 @@ fn against(policy: &Policy, settings: &Settings) -> Result<(String, Vec<Finding>
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| server(&e))?;
     runtime.block_on(async {
         let (client, _notes) = pg::connect(&url, &database).await.map_err(|e| server(&e))?;
-        let mut logins: Vec<String> = policy.clients().filter_map(|(_, c)| c.upstream.as_ref().map(|u| u.user.clone())).collect();
+        let mut logins: Vec<String> =
+            policy.clients().filter_map(|(_, c)| c.upstream.as_ref().map(|u| u.user.clone())).collect();
         logins.push(url.user.clone());
         let context = Context {
             upstream_logins: logins.clone(),

@@ -1,5 +1,6 @@
 //! The command line of `ringfence`, and its exit codes: 0, 1 failed, 2 usage or configuration.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -35,6 +36,7 @@ enum Command {
 }
 
 #[derive(Args, Debug)]
+#[command(args_override_self = true)]
 struct ServeArgs {
     /// YAML; keys are flag names, paths are relative to the file
     #[arg(long, env = "RINGFENCE_CONFIG", value_name = "FILE")]
@@ -112,9 +114,9 @@ pub(crate) fn complain(error: &dyn std::error::Error, code: u8) -> ExitCode {
     ExitCode::from(code)
 }
 
-#[allow(clippy::print_stdout)]
+/// A closed pipe (`ringfence schema | head`) is no error.
 pub(crate) fn say(text: &str) {
-    println!("{text}");
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
 }
 
 #[cfg(test)]

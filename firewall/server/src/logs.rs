@@ -21,10 +21,7 @@ pub(crate) fn init(format: Option<&str>, level: Option<&str>) -> Result<(), Conf
         .filter(|_| !level.contains("tokio_postgres"))
         .filter_map(|d| d.parse().ok())
         .fold(filter, EnvFilter::add_directive);
-    let base = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_timer(SystemTime);
+    let base = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_timer(SystemTime);
     match format.unwrap_or("human") {
         "human" => base.with_ansi(std::io::stderr().is_terminal()).with_target(false).init(),
         "json" => base.json().flatten_event(true).init(),

@@ -140,11 +140,17 @@ impl Reloader {
                 match self.store.overreach(&login).await {
                     Ok(None) => {}
                     Ok(Some(what)) => {
-                        return Err(PolicyErrors(vec![format!("upstream login \"{login}\" {what}: a client could use that to get around the firewall")]));
+                        return Err(PolicyErrors(vec![format!(
+                            "upstream login \"{login}\" {what}: a client could use that to get around the firewall"
+                        )]));
                     }
                     // Known logins were looked at before; a new one waits for the control database.
                     Err(_) if old.login_names(&self.default_login).contains(&login) => {}
-                    Err(error) => return Err(PolicyErrors(vec![format!("upstream login \"{login}\" cannot be checked: {error}")])),
+                    Err(error) => {
+                        return Err(PolicyErrors(vec![format!(
+                            "upstream login \"{login}\" cannot be checked: {error}"
+                        )]));
+                    }
                 }
             }
         }

@@ -13,19 +13,19 @@ use crate::auth::limiter::Limiter;
 use crate::cancel::CancelKeys;
 use crate::config::url::PgUrl;
 use crate::config::{ClientTls, Config};
-use ringfence_engine::{Limits, PlanCache};
 use crate::listen::{self, Listener};
 use crate::metrics::Metrics;
 use crate::pg::{self, ConnectError};
 use crate::policy_file::{LoadedPolicy, PolicyErrors};
 use crate::reload::Reloader;
 use crate::sessions::Sessions;
-use crate::shared::{AuditSink, AuthMethod, ConnectionEvent, ConnectionContext, NetConfig, Shared, TlsFiles};
+use crate::shared::{AuditSink, AuthMethod, ConnectionContext, ConnectionEvent, NetConfig, Shared, TlsFiles};
 use crate::store::schema::Overreach;
 use crate::store::{Listener as StoreListener, Store, StoreError};
 use crate::tls::{self, ServerTls, TlsError};
 use crate::upstream::Target;
 use crate::worlds::Worlds;
+use ringfence_engine::{Limits, PlanCache};
 
 /// Why the server did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -38,12 +38,14 @@ pub enum ServeError {
     Upstream(#[from] ConnectError),
     #[error("{0}")]
     Tls(#[from] TlsError),
-    #[error("upstream login \"{login}\" {what}: a client could use that to get around the firewall. Give --upstream a login of its own (and --control another), or, for tests, --unsafe-superuser-upstream")]
+    #[error(
+        "upstream login \"{login}\" {what}: a client could use that to get around the firewall. Give --upstream a login of its own (and --control another), or, for tests, --unsafe-superuser-upstream"
+    )]
     Overreach { login: String, what: Overreach },
     #[error("--{flag} {address}: {source}")]
     Bind { flag: &'static str, address: String, source: std::io::Error },
-    #[error("--audit: {0}")]
-    Audit(std::io::Error),
+    #[error("--audit {target}: {source}")]
+    Audit { target: String, source: std::io::Error },
     #[error("{0}")]
     Upstreams(String),
     #[error("the runtime could not start: {0}")]
@@ -54,7 +56,7 @@ impl ServeError {
     /// 2 where the configuration is to blame, else 1.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Policy(_) | Self::Tls(_) | Self::Overreach { .. } | Self::Audit(_) => 2,
+            Self::Policy(_) | Self::Tls(_) | Self::Overreach { .. } | Self::Audit { .. } => 2,
             Self::Bind { source, .. } if source.kind() != std::io::ErrorKind::AddrInUse => 2,
             Self::Store(_) | Self::Upstream(_) | Self::Bind { .. } | Self::Upstreams(_) | Self::Runtime(_) => 1,
         }
@@ -108,8 +110,13 @@ async fn serve(config: Config) -> Result<(), ServeError> {
     if let Some(database) = &config.upstream.database {
         worlds.preload(database).await.map_err(|p| ServeError::Upstreams(format!("upstream: {}", p.message)))??;
     }
-    let audit = Arc::new(Audit::open(&config.audit, metrics.clone(), Arc::new(worlds.clone())).map_err(ServeError::Audit)?);
-    let bind = |flag, address: std::net::SocketAddr| move |source| ServeError::Bind { flag, address: address.to_string(), source };
+    let audit = Arc::new(
+        Audit::open(&config.audit, metrics.clone(), Arc::new(worlds.clone()))
+            .map_err(|source| ServeError::Audit { target: config.audit.to_string(), source })?,
+    );
+    let bind = |flag, address: std::net::SocketAddr| {
+        move |source| ServeError::Bind { flag, address: address.to_string(), source }
+    };
     let listener = Listener::bind(config.listen).map_err(bind("listen", config.listen))?;
     let address = listener.local_addr().map_err(bind("listen", config.listen))?;
     let admin_listener =
@@ -190,16 +197,15 @@ async fn serve(config: Config) -> Result<(), ServeError> {
 
     let stopper = listener.stopper();
     let accepting = tokio::spawn(listener.run(shared.clone()));
-    tracing::info!(elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(0), "ringfence: ready on {address}");
+    tracing::info!(
+        elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(0),
+        "ringfence: ready on {address}"
+    );
 
-    loop {
-        match signals.next().await {
-            Received::Hangup => {
-                audit.reopen();
-                let _ = reloader.reload("SIGHUP").await;
-            }
-            Received::Stop => break,
-        }
+    while let Received::Hangup = signals.next().await {
+        audit.reopen();
+        // It logs what is wrong.
+        let _ = reloader.reload("SIGHUP").await;
     }
     tracing::info!(connections = shared.sessions.len(), "stopping: sessions may end their transactions");
     state.ready.store(false, std::sync::atomic::Ordering::Relaxed);
@@ -240,7 +246,9 @@ async fn probe_upstream(upstream: &PgUrl, control: &PgUrl) -> Result<bool, Conne
     let client = match pg::connect(upstream, database).await {
         Ok((client, _)) => client,
         // The login was accepted; which databases there are is the clients' affair.
-        Err(ConnectError::Server { source, .. }) if source.0.code() == Some(&tokio_postgres::error::SqlState::INVALID_CATALOG_NAME) => {
+        Err(ConnectError::Server { source, .. })
+            if source.0.code() == Some(&tokio_postgres::error::SqlState::INVALID_CATALOG_NAME) =>
+        {
             return Ok(false);
         }
         Err(error) => return Err(error),
@@ -250,7 +258,12 @@ async fn probe_upstream(upstream: &PgUrl, control: &PgUrl) -> Result<bool, Conne
     Ok(row.and_then(|row| row.try_get(0)).unwrap_or(false))
 }
 
-async fn refuse_overreach(config: &Config, store: &Store, policy: &LoadedPolicy, superuser: bool) -> Result<(), ServeError> {
+async fn refuse_overreach(
+    config: &Config,
+    store: &Store,
+    policy: &LoadedPolicy,
+    superuser: bool,
+) -> Result<(), ServeError> {
     let mut found = superuser.then(|| (config.upstream.user.clone(), Overreach::Superuser));
     for login in policy.login_names(&config.upstream.user) {
         if let Some(what) = store.overreach(&login).await? {
@@ -260,7 +273,9 @@ async fn refuse_overreach(config: &Config, store: &Store, policy: &LoadedPolicy,
     match found {
         None => Ok(()),
         Some((login, what)) if config.unsafe_superuser_upstream => {
-            tracing::warn!("upstream login \"{login}\" {what}; allowed by --unsafe-superuser-upstream, which is not for production");
+            tracing::warn!(
+                "upstream login \"{login}\" {what}; allowed by --unsafe-superuser-upstream, which is not for production"
+            );
             Ok(())
         }
         Some((login, what)) => Err(ServeError::Overreach { login, what }),

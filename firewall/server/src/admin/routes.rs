@@ -65,7 +65,9 @@ pub(super) fn router(state: Arc<State>) -> Router {
         .fold(Router::new(), add)
         .merge(guarded)
         .fallback(|| async { Failure::new(StatusCode::NOT_FOUND, "there is no such route") })
-        .method_not_allowed_fallback(|| async { Failure::new(StatusCode::METHOD_NOT_ALLOWED, "this route does not take that method") })
+        .method_not_allowed_fallback(|| async {
+            Failure::new(StatusCode::METHOD_NOT_ALLOWED, "this route does not take that method")
+        })
         .layer(middleware::map_response(no_store))
         .with_state(state)
 }
@@ -110,12 +112,21 @@ fn ok(value: Value) -> Answer {
     Ok(Json(value).into_response())
 }
 
-async fn authorise(Extract(state): Shared, ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: Next) -> Response {
+async fn authorise(
+    Extract(state): Shared,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
     let given = request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
     let failure = match state.guard.check(peer.0.ip(), given, state.root_token.expose(), Instant::now()) {
         Admission::Admitted => return next.run(request).await,
-        Admission::Denied => Failure::new(StatusCode::UNAUTHORIZED, "the root token is missing or wrong (Authorization: Bearer …)"),
-        Admission::Slowed => Failure::new(StatusCode::TOO_MANY_REQUESTS, "too many wrong root tokens from this address; wait a minute"),
+        Admission::Denied => {
+            Failure::new(StatusCode::UNAUTHORIZED, "the root token is missing or wrong (Authorization: Bearer …)")
+        }
+        Admission::Slowed => {
+            Failure::new(StatusCode::TOO_MANY_REQUESTS, "too many wrong root tokens from this address; wait a minute")
+        }
     };
     state.metrics.admin_denied.increment();
     tracing::warn!(address = %peer.0, "admin API: a request without a valid root token");
@@ -254,10 +265,11 @@ async fn client(Extract(state): Shared, Path(name): Path<String>) -> Answer {
         let tokens: Vec<Value> = snapshot.of_client(&name).map(|t| token_json(t, &connections)).collect();
         object.insert(String::from("tokens"), json!(tokens));
         let policy = state.worlds.policy();
-        let handlings: serde_json::Map<String, Value> = policy.policy.client(&name).map_or_else(Default::default, |entry| {
-            let declared = entry.policy.labels.iter().skip(ringfence_analysis::builtin::NAMES.len());
-            declared.map(|l| (l.name.to_string(), json!(format!("{:?}", l.handling).to_lowercase()))).collect()
-        });
+        let handlings: serde_json::Map<String, Value> =
+            policy.policy.client(&name).map_or_else(Default::default, |entry| {
+                let declared = entry.policy.labels.iter().skip(ringfence_analysis::builtin::NAMES.len());
+                declared.map(|l| (l.name.to_string(), json!(format!("{:?}", l.handling).to_lowercase()))).collect()
+            });
         object.insert(String::from("labels"), json!(handlings));
     }
     ok(found)
@@ -308,11 +320,8 @@ async fn issue(Extract(state): Shared, Path(name): Path<String>, request: Reques
 
 async fn revoke_client(Extract(state): Shared, Path(name): Path<String>) -> Answer {
     let snapshot = state.store.snapshot();
-    let kids: Vec<Arc<str>> = snapshot
-        .of_client(&name)
-        .filter(|t| t.revoked_at.is_none())
-        .map(|t| t.verifier.kid.clone())
-        .collect();
+    let kids: Vec<Arc<str>> =
+        snapshot.of_client(&name).filter(|t| t.revoked_at.is_none()).map(|t| t.verifier.kid.clone()).collect();
     if kids.is_empty() && !state.worlds.policy().knows(&name) {
         return Err(no_client(&name));
     }
@@ -334,7 +343,7 @@ async fn revoke_token(Extract(state): Shared, Path(kid): Path<String>) -> Answer
     let kid = kid.rsplit_once('~').map_or(kid.as_str(), |(_, kid)| kid);
     let snapshot = state.store.snapshot();
     let token = snapshot.get(kid).ok_or_else(|| Failure::not_found(format!("there is no token \"{kid}\"")))?;
-    let revoked = state.store.revoke(&[token.verifier.kid.clone()]).await?;
+    let revoked = state.store.revoke(std::slice::from_ref(&token.verifier.kid)).await?;
     state.audit.admin("token_revoked", &token.verifier.client, &revoked);
     tracing::info!(login = token.login(), "token revoked");
     ok(json!({ "revoked": revoked.iter().map(|_| token.login()).collect::<Vec<_>>() }))
@@ -354,7 +363,9 @@ async fn release_label(Extract(state): Shared, Path((database, column)): Path<(S
     let oid = database_oid(&state, &database).await?;
     let released = state.store.release_labels(oid, &column).await?;
     if released == 0 {
-        return Err(Failure::not_found(format!("no label is recorded for column \"{column}\" of database \"{database}\"")));
+        return Err(Failure::not_found(format!(
+            "no label is recorded for column \"{column}\" of database \"{database}\""
+        )));
     }
     state.audit.admin("label_released", &format!("{database}.{column}"), &[]);
     tracing::warn!(database, column, "recorded label released");

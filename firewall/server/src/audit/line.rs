@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use ringfence_analysis::facts::Statement;
 use ringfence_analysis::{Catalog, ColumnId, LabelId};
 
-use ringfence_engine::{Event, Verdict};
 use crate::shared::ConnectionContext;
+use ringfence_engine::{Event, Verdict};
 
 /// How the numbers of a plan are called: relations by OID, labels by number.
 #[derive(Debug, Clone)]
@@ -39,7 +39,15 @@ pub(super) fn prefix(context: &ConnectionContext) -> String {
 }
 
 /// A statement's line.
-pub(super) fn statement(out: &mut String, clock: &mut Clock, time: SystemTime, prefix: &str, pid: i32, event: &Event, names: Option<&Names>) {
+pub(super) fn statement(
+    out: &mut String,
+    clock: &mut Clock,
+    time: SystemTime,
+    prefix: &str,
+    pid: i32,
+    event: &Event,
+    names: Option<&Names>,
+) {
     begin(out, clock, time, "statement");
     out.push_str(prefix);
     number(out, "upstream_pid", u64::try_from(pid).unwrap_or(0));
@@ -78,7 +86,14 @@ pub(super) fn statement(out: &mut String, clock: &mut Clock, time: SystemTime, p
 }
 
 /// The line of a connection that began or ended.
-pub(super) fn connection(out: &mut String, clock: &mut Clock, time: SystemTime, what: &str, prefix: &str, reason: Option<&str>) {
+pub(super) fn connection(
+    out: &mut String,
+    clock: &mut Clock,
+    time: SystemTime,
+    what: &str,
+    prefix: &str,
+    reason: Option<&str>,
+) {
     begin(out, clock, time, what);
     out.push_str(prefix);
     if let Some(reason) = reason {
@@ -88,7 +103,14 @@ pub(super) fn connection(out: &mut String, clock: &mut Clock, time: SystemTime, 
 }
 
 /// A failed login: the name as it was given, cut.
-pub(super) fn login_failed(out: &mut String, clock: &mut Clock, time: SystemTime, login: &str, address: SocketAddr, reason: &str) {
+pub(super) fn login_failed(
+    out: &mut String,
+    clock: &mut Clock,
+    time: SystemTime,
+    login: &str,
+    address: SocketAddr,
+    reason: &str,
+) {
     begin(out, clock, time, "login_failed");
     let cut: String = login.chars().take(64).collect();
     key(out, "login", &cut);
@@ -98,7 +120,14 @@ pub(super) fn login_failed(out: &mut String, clock: &mut Clock, time: SystemTime
 }
 
 /// An administrator's act.
-pub(super) fn admin(out: &mut String, clock: &mut Clock, time: SystemTime, action: &str, client: &str, kids: &[Arc<str>]) {
+pub(super) fn admin(
+    out: &mut String,
+    clock: &mut Clock,
+    time: SystemTime,
+    action: &str,
+    client: &str,
+    kids: &[Arc<str>],
+) {
     begin(out, clock, time, "admin");
     key(out, "action", action);
     key(out, "client", client);

@@ -17,9 +17,9 @@ use std::time::SystemTime;
 pub use line::{NameSource, Names};
 
 use crate::config::AuditTarget;
-use ringfence_engine::Event;
 use crate::metrics::Metrics;
 use crate::shared::{AuditSink, ConnectionContext, ConnectionEvent};
+use ringfence_engine::Event;
 use writer::{Output, Writer};
 
 /// Events that may wait for the writer; beyond them the relay waits, or drops where nothing can be written.

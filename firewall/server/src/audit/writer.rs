@@ -1,5 +1,8 @@
 //! The thread that writes audit lines: in batches, never losing one that it took.
 
+// It is no task of the runtime: it may wait.
+#![allow(clippy::disallowed_types, clippy::disallowed_methods)]
+
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -193,7 +196,9 @@ impl Writer {
     fn failed(&mut self, error: &io::Error) {
         self.common.metrics.audit_failures.increment();
         if self.common.healthy.swap(false, Ordering::Relaxed) {
-            tracing::error!("audit lines cannot be written ({error}); they are kept and tried again, and statements that reach labelled columns are refused meanwhile");
+            tracing::error!(
+                "audit lines cannot be written ({error}); they are kept and tried again, and statements that reach labelled columns are refused meanwhile"
+            );
         }
         // The file may have been moved away, or its disk mounted anew.
         self.reopen();
@@ -231,7 +236,8 @@ impl Writer {
 }
 
 fn who(common: &Common, connection: u32) -> Arc<Who> {
-    lock(&common.connections).get(&connection).cloned().unwrap_or_else(|| {
-        Arc::new(Who { prefix: format!(",\"connection\":{connection}"), database: Arc::from("") })
-    })
+    lock(&common.connections)
+        .get(&connection)
+        .cloned()
+        .unwrap_or_else(|| Arc::new(Who { prefix: format!(",\"connection\":{connection}"), database: Arc::from("") }))
 }

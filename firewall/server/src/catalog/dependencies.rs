@@ -204,7 +204,8 @@ mod tests {
 
     #[test]
     fn words_are_found_however_they_are_written() {
-        let names = HashMap::from([("users".to_owned(), vec![1]), ("odd name".to_owned(), vec![2]), ("a".to_owned(), vec![3])]);
+        let names =
+            HashMap::from([("users".to_owned(), vec![1]), ("odd name".to_owned(), vec![2]), ("a".to_owned(), vec![3])]);
         let found = |text: &str| named_relations(text, &names).into_iter().collect::<Vec<_>>();
         assert_eq!(found("SELECT * FROM public.Users u"), [1]);
         assert_eq!(found("select 1 from \"odd name\", a"), [2, 3]);

@@ -43,7 +43,9 @@ pub async fn add(client: &Client, catalog: &mut Catalog) -> Result<(), Error> {
 
 /// What stands in every other table too, and tells nothing of this one.
 fn is_commonplace(text: &str) -> bool {
-    matches!(text, "" | "now()" | "CURRENT_TIMESTAMP" | "true" | "false" | "0") || text.starts_with("''::") || text.starts_with("NULL::")
+    matches!(text, "" | "now()" | "CURRENT_TIMESTAMP" | "true" | "false" | "0")
+        || text.starts_with("''::")
+        || text.starts_with("NULL::")
 }
 
 /// Relations with labels, and views over them, however far.
@@ -138,7 +140,9 @@ fn functions_sql(new: bool) -> String {
         "SELECT pg_get_function_arg_default(oid, k) FROM pg_proc, generate_series(1, pronargs) k WHERE oid = ANY ($1) AND pronargdefaults > 0",
     ];
     if new {
-        parts.push("SELECT unnest(ARRAY[pg_get_function_sqlbody(oid), prosqlbody::text]) FROM pg_proc WHERE oid = ANY ($1)");
+        parts.push(
+            "SELECT unnest(ARRAY[pg_get_function_sqlbody(oid), prosqlbody::text]) FROM pg_proc WHERE oid = ANY ($1)",
+        );
     }
     parts.join(" UNION ALL ")
 }

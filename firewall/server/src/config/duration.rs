@@ -41,9 +41,7 @@ impl FromStr for Span {
                 _ => return Err(fail()),
             };
             let part = number.checked_mul(millis).ok_or_else(fail)?;
-            total = total
-                .checked_add(Duration::from_millis(part))
-                .ok_or_else(fail)?;
+            total = total.checked_add(Duration::from_millis(part)).ok_or_else(fail)?;
             rest = tail;
         }
         Ok(Self(total))
@@ -64,9 +62,7 @@ impl fmt::Display for Span {
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -77,12 +73,7 @@ mod tests {
 
     #[test]
     fn reads_what_people_write() {
-        for (text, millis) in [
-            ("250ms", 250),
-            ("30s", 30_000),
-            ("1h30m", 5_400_000),
-            ("90d", 7_776_000_000),
-        ] {
+        for (text, millis) in [("250ms", 250), ("30s", 30_000), ("1h30m", 5_400_000), ("90d", 7_776_000_000)] {
             assert_eq!(text.parse::<Span>().unwrap().0, Duration::from_millis(millis));
         }
         for text in ["", "15", "m", "1y", "-3s", "1.5h", "99999999999999999999d"] {

@@ -46,7 +46,10 @@ pub struct Config {
 /// Where the client port's certificate comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClientTls {
-    Files { cert: PathBuf, key: PathBuf },
+    Files {
+        cert: PathBuf,
+        key: PathBuf,
+    },
     SelfSigned(PathBuf),
     /// Only with `--allow-plaintext`.
     None,
@@ -58,6 +61,16 @@ pub enum AuditTarget {
     File(PathBuf),
     Stdout,
     None,
+}
+
+impl std::fmt::Display for AuditTarget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Stdout => f.write_str("-"),
+            Self::None => f.write_str("none"),
+        }
+    }
 }
 
 /// A mistake in the configuration: what, and what to do. Exit code 2.
@@ -136,9 +149,7 @@ impl Config {
             control,
             control_grace: settings.control_grace.map_or(Duration::from_secs(900), |s| s.0),
             unsafe_superuser_upstream: settings.unsafe_superuser_upstream.unwrap_or(false),
-            catalog_poll: settings
-                .catalog_poll
-                .map_or(Duration::from_secs(1), |s| s.0.max(Duration::from_millis(50))),
+            catalog_poll: settings.catalog_poll.map_or(Duration::from_secs(1), |s| s.0.max(Duration::from_millis(50))),
             classification,
             key,
             plan_cache_bytes: settings.plan_cache_mib.unwrap_or(64).saturating_mul(1 << 20),
@@ -181,10 +192,9 @@ fn advertise(said: Option<&str>, listen_text: Option<&str>, listen: SocketAddr) 
 
 fn client_tls(settings: &Settings, allow_plaintext: bool) -> Result<ClientTls, ConfigError> {
     match (&settings.tls_cert, &settings.tls_key, &settings.tls_self_signed) {
-        (Some(cert), Some(key), None) => Ok(ClientTls::Files {
-            cert: readable("tls-cert", cert)?,
-            key: readable("tls-key", key)?,
-        }),
+        (Some(cert), Some(key), None) => {
+            Ok(ClientTls::Files { cert: readable("tls-cert", cert)?, key: readable("tls-key", key)? })
+        }
         (None, None, Some(dir)) => Ok(ClientTls::SelfSigned(dir.clone())),
         (None, None, None) if allow_plaintext => Ok(ClientTls::None),
         (None, None, None) => Err(ConfigError::Missing(
@@ -197,9 +207,11 @@ fn client_tls(settings: &Settings, allow_plaintext: bool) -> Result<ClientTls, C
 }
 
 fn readable(flag: &'static str, path: &Path) -> Result<PathBuf, ConfigError> {
-    std::fs::File::open(path)
-        .map(|_| path.to_path_buf())
-        .map_err(|source| ConfigError::Unreadable { flag, path: path.to_path_buf(), source })
+    std::fs::File::open(path).map(|_| path.to_path_buf()).map_err(|source| ConfigError::Unreadable {
+        flag,
+        path: path.to_path_buf(),
+        source,
+    })
 }
 
 fn existing(flag: &'static str, path: Option<PathBuf>) -> Result<Option<PathBuf>, ConfigError> {
@@ -255,9 +267,8 @@ fn key(file: Option<&Path>) -> Result<MasterKey, ConfigError> {
 
 fn root_token(file: Option<&Path>) -> Result<Secret, ConfigError> {
     let what = "--root-token-file";
-    let (secret, origin) = Sources { what, variable: "RINGFENCE_ROOT_TOKEN", file, private: true }
-        .read()?
-        .ok_or(ConfigError::Missing(
+    let (secret, origin) =
+        Sources { what, variable: "RINGFENCE_ROOT_TOKEN", file, private: true }.read()?.ok_or(ConfigError::Missing(
             "--root-token-file",
             "make one with: head -c 32 /dev/urandom | base64 > FILE; chmod 600 FILE",
         ))?;

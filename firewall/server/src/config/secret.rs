@@ -37,7 +37,9 @@ pub enum SecretError {
     Mode { what: &'static str, path: PathBuf, mode: u32 },
     #[error("{what} {origin}: {source}; it must hold 32 random bytes in base64: make one with: ringfence keygen FILE")]
     NotAKey { what: &'static str, origin: String, source: KeyError },
-    #[error("{what} {origin} must be one line of at least 32 characters; make one with: head -c 32 /dev/urandom | base64 > FILE; chmod 600 FILE")]
+    #[error(
+        "{what} {origin} must be one line of at least 32 characters; make one with: head -c 32 /dev/urandom | base64 > FILE; chmod 600 FILE"
+    )]
     ShortToken { what: &'static str, origin: String },
     #[error("{what} {} exists; keygen never overwrites a key", path.display())]
     Exists { what: &'static str, path: PathBuf },
@@ -92,8 +94,11 @@ pub fn read_file(what: &'static str, path: &Path, private: bool) -> Result<Secre
 
 /// `--key-file`.
 pub fn master_key(what: &'static str, secret: &Secret, origin: &str) -> Result<MasterKey, SecretError> {
-    MasterKey::from_base64(secret.expose())
-        .map_err(|source| SecretError::NotAKey { what, origin: origin.to_owned(), source })
+    MasterKey::from_base64(secret.expose()).map_err(|source| SecretError::NotAKey {
+        what,
+        origin: origin.to_owned(),
+        source,
+    })
 }
 
 /// `--root-token-file`.
@@ -118,9 +123,11 @@ pub fn keygen(path: &Path) -> Result<(), SecretError> {
         }
         Err(source) => return Err(SecretError::Write { what, path: path.to_path_buf(), source }),
     };
-    file.write_all(line.as_bytes())
-        .and_then(|()| file.sync_all())
-        .map_err(|source| SecretError::Write { what, path: path.to_path_buf(), source })
+    file.write_all(line.as_bytes()).and_then(|()| file.sync_all()).map_err(|source| SecretError::Write {
+        what,
+        path: path.to_path_buf(),
+        source,
+    })
 }
 
 #[cfg(test)]

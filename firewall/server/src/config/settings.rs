@@ -30,7 +30,7 @@ pub struct Settings {
     /// Ask clients for a certificate of one of these authorities (PEM)
     #[arg(long, env = "RINGFENCE_TLS_CLIENT_CA", value_name = "FILE", help_heading = "Clients")]
     pub tls_client_ca: Option<PathBuf>,
-    /// Use ca.pem, cert.pem and key.pem of this directory; makes them if it is empty
+    /// Use ca.crt, server.crt and server.key of this directory; makes them if it is empty
     #[arg(long, env = "RINGFENCE_TLS_SELF_SIGNED", value_name = "DIR", help_heading = "Clients")]
     pub tls_self_signed: Option<PathBuf>,
     /// Also admit clients without TLS (SCRAM only)
@@ -114,10 +114,8 @@ pub struct Settings {
 impl Settings {
     /// Reads the config file: keys are flag names, paths are relative to the file.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::File {
-            path: path.to_path_buf(),
-            source,
-        })?;
+        let text =
+            std::fs::read_to_string(path).map_err(|source| ConfigError::File { path: path.to_path_buf(), source })?;
         if text.trim().is_empty() {
             return Ok(Self::default());
         }
@@ -230,7 +228,9 @@ mod tests {
 
     #[test]
     fn keys_are_flag_names() {
-        let settings = read("listen: 127.0.0.1:7000\nallow-plaintext: true\ncontrol-grace: 5m\naudit: '-'\nkey-file: k\n").unwrap();
+        let settings =
+            read("listen: 127.0.0.1:7000\nallow-plaintext: true\ncontrol-grace: 5m\naudit: '-'\nkey-file: k\n")
+                .unwrap();
         assert_eq!(settings.listen.as_deref(), Some("127.0.0.1:7000"));
         assert_eq!(settings.allow_plaintext, Some(true));
         assert_eq!(settings.control_grace.unwrap().to_string(), "5m");

@@ -36,7 +36,9 @@ pub enum UrlError {
     Port,
     #[error("holds a % that two hexadecimal digits do not follow (write a literal % as %25)")]
     Percent,
-    #[error("has an unknown sslmode; disable, require, verify-ca and verify-full are known (allow and prefer fall back to plaintext, so they are refused)")]
+    #[error(
+        "has an unknown sslmode; disable, require, verify-ca and verify-full are known (allow and prefer fall back to plaintext, so they are refused)"
+    )]
     SslMode,
     #[error("has an unknown parameter \"{0}\"; known are sslmode, sslrootcert, sslcert, sslkey, connect_timeout")]
     Parameter(String),
@@ -48,10 +50,8 @@ pub enum UrlError {
 
 impl PgUrl {
     pub fn parse(text: &str) -> Result<Self, UrlError> {
-        let rest = text
-            .strip_prefix("postgresql://")
-            .or_else(|| text.strip_prefix("postgres://"))
-            .ok_or(UrlError::Scheme)?;
+        let rest =
+            text.strip_prefix("postgresql://").or_else(|| text.strip_prefix("postgres://")).ok_or(UrlError::Scheme)?;
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
         // The last @: a password may hold one that nobody encoded.
@@ -86,10 +86,7 @@ impl PgUrl {
 
     /// The same server and login, another database.
     pub fn with_database(&self, database: &str) -> Self {
-        Self {
-            database: Some(database.to_owned()),
-            ..self.clone()
-        }
+        Self { database: Some(database.to_owned()), ..self.clone() }
     }
 }
 
@@ -158,9 +155,7 @@ fn parameters(query: &str, host: &str) -> Result<(SslMode, UpstreamFiles, Durati
 }
 
 fn is_local(host: &str) -> bool {
-    host.starts_with('/')
-        || host == "localhost"
-        || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    host.starts_with('/') || host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// Percent-decoding; `+` stays `+`, as in libpq.
@@ -189,7 +184,9 @@ mod tests {
 
     #[test]
     fn reads_all_parts() {
-        let url = PgUrl::parse("postgresql://app:p%40ss%2Fw@db.example:6543/bank?sslmode=verify-ca&sslrootcert=/ca.pem").unwrap();
+        let url =
+            PgUrl::parse("postgresql://app:p%40ss%2Fw@db.example:6543/bank?sslmode=verify-ca&sslrootcert=/ca.pem")
+                .unwrap();
         assert_eq!((url.user.as_str(), url.host.as_str(), url.port), ("app", "db.example", 6543));
         assert_eq!(url.password.as_ref().unwrap().expose(), "p@ss/w");
         assert_eq!(url.database.as_deref(), Some("bank"));

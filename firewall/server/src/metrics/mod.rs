@@ -7,17 +7,27 @@ use std::time::{Duration, Instant};
 use instruments::{Counter, Exposition, Family, Gauge, Histogram};
 use ringfence_analysis::facts::{Kind, Rule};
 
-use ringfence_engine::{Event, Verdict};
 use crate::shared::{CloseReason, ConnectionMetrics, LoginFailure};
+use ringfence_engine::{Event, Verdict};
 
 const VERDICTS: [&str; 5] = ["passed", "handled", "refused", "observed", "failed"];
 const KINDS: [&str; 12] = [
-    "unanalysed", "select", "insert", "update", "delete", "copy", "cursor", "transaction", "session", "ddl", "admin", "other",
+    "unanalysed",
+    "select",
+    "insert",
+    "update",
+    "delete",
+    "copy",
+    "cursor",
+    "transaction",
+    "session",
+    "ddl",
+    "admin",
+    "other",
 ];
 const HANDLINGS: [&str; 5] = ["plain", "mask", "tokenize", "encrypt", "drop"];
-const LOGINS: [&str; 7] = [
-    "ok", "credentials", "rate_limited", "plaintext_refused", "too_many_connections", "protocol", "upstream",
-];
+const LOGINS: [&str; 7] =
+    ["ok", "credentials", "rate_limited", "plaintext_refused", "too_many_connections", "protocol", "upstream"];
 const CLOSES: [&str; 5] = ["client", "upstream", "revoked", "shutdown", "protocol"];
 const RULES: usize = Rule::ALL.len();
 
@@ -148,31 +158,100 @@ impl Metrics {
         let rows: Vec<_> = VERDICTS.iter().copied().zip(&self.statements).collect();
         out.table("ringfence_statements_total", "Statements by verdict and kind.", ("verdict", "kind"), &rows);
         out.family("ringfence_refusals_total", "Statements refused, by rule.", "rule", &self.refusals);
-        out.family("ringfence_observed_total", "Statements that would be refused but for enforce: observe, by rule.", "rule", &self.observed);
+        out.family(
+            "ringfence_observed_total",
+            "Statements that would be refused but for enforce: observe, by rule.",
+            "rule",
+            &self.observed,
+        );
         out.counter("ringfence_rows_total", "Rows of statements that ended.", self.rows.get());
-        out.family("ringfence_values_handled_total", "Values of labelled result columns, by handling.", "handling", &self.handled_values);
+        out.family(
+            "ringfence_values_handled_total",
+            "Values of labelled result columns, by handling.",
+            "handling",
+            &self.handled_values,
+        );
         out.counter("ringfence_bytes_to_client_total", "Bytes relayed to clients.", self.bytes_to_client.get());
         out.counter("ringfence_bytes_to_server_total", "Bytes relayed to the server.", self.bytes_to_server.get());
-        out.family("ringfence_cancel_requests_total", "Cancel requests, by whether the key was known.", "key", &self.cancels);
+        out.family(
+            "ringfence_cancel_requests_total",
+            "Cancel requests, by whether the key was known.",
+            "key",
+            &self.cancels,
+        );
         out.counter("ringfence_plan_cache_hits_total", "Statements found in the plan cache.", now.plan_hits);
         out.counter("ringfence_plan_cache_misses_total", "Statements analysed.", now.plan_misses);
-        out.gauge("ringfence_plan_cache_bytes", "Size of the plan cache.", i64::try_from(now.plan_bytes).unwrap_or(i64::MAX));
-        out.family("ringfence_catalog_refreshes_total", "Looks at a catalog, by result.", "result", &self.catalog_refreshes);
+        out.gauge(
+            "ringfence_plan_cache_bytes",
+            "Size of the plan cache.",
+            i64::try_from(now.plan_bytes).unwrap_or(i64::MAX),
+        );
+        out.family(
+            "ringfence_catalog_refreshes_total",
+            "Looks at a catalog, by result.",
+            "result",
+            &self.catalog_refreshes,
+        );
         out.histogram("ringfence_catalog_refresh_seconds", "How long reading a catalog took.", &self.refresh_seconds);
-        out.gauge("ringfence_databases", "Databases whose catalog is in memory.", i64::try_from(now.databases).unwrap_or(i64::MAX));
-        out.family("ringfence_policy_reloads_total", "Reloads of the classification, by result.", "result", &self.policy_reloads);
-        out.counter("ringfence_origin_disagreements_total", "Results whose described columns differed from the analysis.", self.origin_disagreements.get());
-        out.counter("ringfence_label_disagreements_total", "Columns whose recorded label the classification does not give (any more).", self.label_disagreements.get());
+        out.gauge(
+            "ringfence_databases",
+            "Databases whose catalog is in memory.",
+            i64::try_from(now.databases).unwrap_or(i64::MAX),
+        );
+        out.family(
+            "ringfence_policy_reloads_total",
+            "Reloads of the classification, by result.",
+            "result",
+            &self.policy_reloads,
+        );
+        out.counter(
+            "ringfence_origin_disagreements_total",
+            "Results whose described columns differed from the analysis.",
+            self.origin_disagreements.get(),
+        );
+        out.counter(
+            "ringfence_label_disagreements_total",
+            "Columns whose recorded label the classification does not give (any more).",
+            self.label_disagreements.get(),
+        );
         out.counter("ringfence_audit_lines_total", "Audit lines written.", self.audit_lines.get());
-        out.counter("ringfence_audit_failures_total", "Failed writes of audit lines (they are tried again).", self.audit_failures.get());
-        out.counter("ringfence_audit_lost_total", "Audit lines given up while the audit log could not be written.", self.audit_lost.get());
+        out.counter(
+            "ringfence_audit_failures_total",
+            "Failed writes of audit lines (they are tried again).",
+            self.audit_failures.get(),
+        );
+        out.counter(
+            "ringfence_audit_lost_total",
+            "Audit lines given up while the audit log could not be written.",
+            self.audit_lost.get(),
+        );
         out.gauge("ringfence_audit_healthy", "Whether audit lines can be written.", i64::from(now.audit_healthy));
-        out.gauge("ringfence_control_connected", "Whether the control database is reached.", i64::from(now.control_connected));
-        out.counter("ringfence_bad_control_rows_total", "Control rows ignored because their MAC is wrong.", self.bad_control_rows.get());
-        out.gauge("ringfence_tokens_live", "Tokens that are neither expired nor revoked.", i64::try_from(now.live_tokens).unwrap_or(i64::MAX));
-        out.counter("ringfence_admin_denied_total", "Admin requests without a valid root token.", self.admin_denied.get());
+        out.gauge(
+            "ringfence_control_connected",
+            "Whether the control database is reached.",
+            i64::from(now.control_connected),
+        );
+        out.counter(
+            "ringfence_bad_control_rows_total",
+            "Control rows ignored because their MAC is wrong.",
+            self.bad_control_rows.get(),
+        );
+        out.gauge(
+            "ringfence_tokens_live",
+            "Tokens that are neither expired nor revoked.",
+            i64::try_from(now.live_tokens).unwrap_or(i64::MAX),
+        );
+        out.counter(
+            "ringfence_admin_denied_total",
+            "Admin requests without a valid root token.",
+            self.admin_denied.get(),
+        );
         if let Some(end) = now.certificate_not_after {
-            out.gauge("ringfence_certificate_not_after_seconds", "When the client port's certificate ends (Unix time).", end);
+            out.gauge(
+                "ringfence_certificate_not_after_seconds",
+                "When the client port's certificate ends (Unix time).",
+                end,
+            );
         }
         out.0
     }
@@ -214,7 +293,13 @@ fn kind_index(kind: Kind) -> usize {
         Kind::Update | Kind::Merge => 3,
         Kind::Delete | Kind::Truncate => 4,
         Kind::CopyIn | Kind::CopyOut => 5,
-        Kind::Declare | Kind::Fetch | Kind::Move | Kind::CloseCursor | Kind::Prepare | Kind::Execute | Kind::Deallocate => 6,
+        Kind::Declare
+        | Kind::Fetch
+        | Kind::Move
+        | Kind::CloseCursor
+        | Kind::Prepare
+        | Kind::Execute
+        | Kind::Deallocate => 6,
         Kind::Begin | Kind::Commit | Kind::Rollback | Kind::Savepoint | Kind::PreparedTransaction => 7,
         Kind::Set | Kind::Reset | Kind::Discard | Kind::Listen | Kind::Notify | Kind::Unlisten | Kind::Lock => 8,
         Kind::Ddl | Kind::CreateTableAs | Kind::Body => 9,

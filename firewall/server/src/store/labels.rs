@@ -29,7 +29,11 @@ impl Recorded {
 }
 
 /// A database's record, and how many rows had a wrong MAC. Those count all the same: here the safe side is to protect.
-pub(super) async fn read(client: &Client, mac: &ControlMac, database_oid: u32) -> Result<(Vec<Recorded>, u64), QueryError> {
+pub(super) async fn read(
+    client: &Client,
+    mac: &ControlMac,
+    database_oid: u32,
+) -> Result<(Vec<Recorded>, u64), QueryError> {
     let sql = "SELECT table_oid, attnum, label, table_name, column_name, mac FROM ringfence.column_labels WHERE database_oid = $1";
     let (mut found, mut bad) = (Vec::new(), 0);
     for row in within(LIMIT, client.query_typed(sql, &[(&database_oid, Type::OID)])).await? {

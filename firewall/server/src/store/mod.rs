@@ -23,8 +23,8 @@ use zeroize::Zeroizing;
 use crate::config::url::PgUrl;
 use crate::pg::{self, ConnectError, Explained, QueryError};
 use crate::shared::{Verifier, Verifiers};
-pub use rows::Snapshot;
 use rows::Marks;
+pub use rows::Snapshot;
 use schema::{LIMIT, SchemaError};
 use token::{Status, Token};
 
@@ -104,7 +104,11 @@ impl fmt::Debug for Store {
 
 impl Store {
     /// Connects, brings the schema up to date, and reads the tokens. The receiver goes to [`Store::run`].
-    pub async fn open(url: PgUrl, mac: ControlMac, grace: Duration) -> Result<(Self, mpsc::Receiver<String>), StoreError> {
+    pub async fn open(
+        url: PgUrl,
+        mac: ControlMac,
+        grace: Duration,
+    ) -> Result<(Self, mpsc::Receiver<String>), StoreError> {
         let database = url.database.clone().unwrap_or_else(|| String::from("postgres"));
         let (mut client, notes) = pg::connect(&url, &database).await?;
         schema::apply(&mut client).await?;
@@ -136,10 +140,14 @@ impl Store {
                 },
                 () = tokio::time::sleep(POLL) => false,
             };
-            let failure = if lost { Some(StoreError::Away) } else { self.look().await.err() };
+            let failure = if lost {
+                Some(String::from("the connection ended"))
+            } else {
+                self.look().await.err().map(|e| e.to_string())
+            };
             self.bury_expired();
             let Some(failure) = failure else { continue };
-            tracing::warn!(grace = ?self.0.grace, "control database lost ({failure}); known tokens go on working");
+            tracing::warn!(grace = ?self.0.grace, "control database lost: {failure}. Known tokens go on working, none can be issued or revoked");
             self.0.client.store(None);
             notes = loop {
                 match self.reconnect().await {
@@ -228,7 +236,12 @@ impl Store {
     }
 
     /// Adds to the record. It only ever grows here.
-    pub async fn record_labels(&self, database_oid: u32, database: &str, new: &[labels::Recorded]) -> Result<(), StoreError> {
+    pub async fn record_labels(
+        &self,
+        database_oid: u32,
+        database: &str,
+        new: &[labels::Recorded],
+    ) -> Result<(), StoreError> {
         if new.is_empty() {
             return Ok(());
         }
@@ -302,7 +315,10 @@ impl Store {
 
     fn report_bad(&self, count: u64) {
         if count > 0 {
-            tracing::error!(count, "control rows with a wrong MAC are ignored: someone else wrote them, or the key file is another one");
+            tracing::error!(
+                count,
+                "control rows with a wrong MAC are ignored: someone else wrote them, or the key file is another one"
+            );
             self.tell(|l| l.bad_rows(count));
         }
     }
@@ -357,11 +373,7 @@ impl Verifiers for Store {
                 .map(|t| t.verifier.clone())
                 .into_iter()
                 .collect(),
-            None => snapshot
-                .of_client(name)
-                .filter(|t| self.usable(t, now))
-                .map(|t| t.verifier.clone())
-                .collect(),
+            None => snapshot.of_client(name).filter(|t| self.usable(t, now)).map(|t| t.verifier.clone()).collect(),
         }
     }
 

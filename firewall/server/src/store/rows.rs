@@ -73,7 +73,8 @@ pub(super) async fn marks(client: &Client) -> Result<Marks, QueryError> {
     let mut marks = Marks::default();
     for row in within(LIMIT, client.query_typed(sql, &[])).await? {
         let read = || -> Result<_, Error> { Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)) };
-        let (database, version, tokens): (Option<String>, i64, Option<String>) = read().map_err(crate::pg::Explained)?;
+        let (database, version, tokens): (Option<String>, i64, Option<String>) =
+            read().map_err(crate::pg::Explained)?;
         match database {
             Some(database) => {
                 marks.catalogs.insert(database, version);
@@ -86,14 +87,14 @@ pub(super) async fn marks(client: &Client) -> Result<Marks, QueryError> {
 
 /// The tokens, and how many rows had a wrong MAC.
 pub(super) async fn read(client: &Client, mac: &ControlMac) -> Result<(Snapshot, u64), QueryError> {
-    let sql = "SELECT kid, client, scram_verifier, created_at, expires_at, revoked_at, created_by, mac FROM ringfence.tokens";
+    let sql =
+        "SELECT kid, client, scram_verifier, created_at, expires_at, revoked_at, created_by, mac FROM ringfence.tokens";
     let (mut tokens, mut bad) = (Vec::new(), 0);
     for row in within(LIMIT, client.query_typed(sql, &[])).await? {
-        match parse(&row).map_err(crate::pg::Explained)? {
-            (row, tag) => match row.verify(mac, &tag) {
-                Some(token) => tokens.push(token),
-                None => bad += 1,
-            },
+        let (row, tag) = parse(&row).map_err(crate::pg::Explained)?;
+        match row.verify(mac, &tag) {
+            Some(token) => tokens.push(token),
+            None => bad += 1,
         }
     }
     Ok((Snapshot::new(tokens), bad))

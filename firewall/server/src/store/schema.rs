@@ -21,11 +21,15 @@ pub enum SchemaError {
     Server(#[from] Explained),
     #[error("control schema: migration {0} failed: {1}")]
     Migration(&'static str, Explained),
-    #[error("control schema: the login \"{login}\" may not create the schema ringfence; run as its owner: GRANT CREATE ON DATABASE \"{database}\" TO \"{login}\"")]
+    #[error(
+        "control schema: the login \"{login}\" may not create the schema ringfence; run as its owner: GRANT CREATE ON DATABASE \"{database}\" TO \"{login}\""
+    )]
     NotAllowed { login: String, database: String },
     #[error("control schema: it has version {found}, this program knows {known}; run the newer program")]
     Newer { found: i32, known: i32 },
-    #[error("control schema: the schema ringfence belongs to \"{owner}\", not to the control login \"{login}\"; give --control that login, or another database")]
+    #[error(
+        "control schema: the schema ringfence belongs to \"{owner}\", not to the control login \"{login}\"; give --control that login, or another database"
+    )]
     Foreign { owner: String, login: String },
 }
 
@@ -42,7 +46,8 @@ pub async fn apply(client: &mut Client) -> Result<(), SchemaError> {
             "SELECT current_user::text, current_database()::text, \
                 (SELECT pg_catalog.pg_get_userbyid(nspowner)::text FROM pg_catalog.pg_namespace WHERE nspname = 'ringfence'), \
                 pg_catalog.has_database_privilege(current_database(), 'CREATE'), \
-                pg_catalog.to_regclass('ringfence.migrations') IS NOT NULL",
+                CASE WHEN pg_catalog.has_schema_privilege((SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'ringfence'), 'USAGE') \
+                     THEN pg_catalog.to_regclass('ringfence.migrations') IS NOT NULL ELSE false END",
             &[],
         )
         .await?;
@@ -58,7 +63,11 @@ pub async fn apply(client: &mut Client) -> Result<(), SchemaError> {
         return Ok(());
     }
     let transaction = client.transaction().await?;
-    transaction.batch_execute(&format!("SET LOCAL search_path = ringfence, pg_catalog; SELECT pg_catalog.pg_advisory_xact_lock({LOCK})")).await?;
+    transaction
+        .batch_execute(&format!(
+            "SET LOCAL search_path = ringfence, pg_catalog; SELECT pg_catalog.pg_advisory_xact_lock({LOCK})"
+        ))
+        .await?;
     transaction
         .batch_execute(
             "CREATE SCHEMA IF NOT EXISTS ringfence; \

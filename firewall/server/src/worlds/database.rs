@@ -109,7 +109,11 @@ impl Database {
     }
 
     /// The snapshot, loaded if there is none, or if nobody has watched the database for a while.
-    pub(super) async fn open(self: &Arc<Self>, inner: &Arc<Inner>, client: Option<&str>) -> Result<Arc<Snapshot>, Problem> {
+    pub(super) async fn open(
+        self: &Arc<Self>,
+        inner: &Arc<Inner>,
+        client: Option<&str>,
+    ) -> Result<Arc<Snapshot>, Problem> {
         self.touched.store(true, Ordering::SeqCst);
         if self.polling.load(Ordering::SeqCst)
             && let Some(current) = self.current()
@@ -179,7 +183,12 @@ impl Database {
     }
 
     /// Compares marks, and reads the catalog if they differ.
-    async fn look(&self, inner: &Inner, state: &mut State, client: Option<&str>) -> Result<(Arc<Snapshot>, bool), Problem> {
+    async fn look(
+        &self,
+        inner: &Inner,
+        state: &mut State,
+        client: Option<&str>,
+    ) -> Result<(Arc<Snapshot>, bool), Problem> {
         let policy = inner.policy.load_full();
         // A kept connection may have died unnoticed: once more with a new one.
         let kept = state.client.as_ref().is_some_and(|c| !c.is_closed());
@@ -220,8 +229,9 @@ impl Database {
         self.read_records(inner, &mut state.records, bare.catalog.database_oid).await?;
         let records = state.records.as_deref().unwrap_or_default();
         let epoch = state.epoch + 1;
-        let (snapshot, notes) =
-            Snapshot::new(connection, policy.clone(), bare, epoch, records, &inner.upstream.user).await.map_err(server)?;
+        let (snapshot, notes) = Snapshot::new(connection, policy.clone(), bare, epoch, records, &inner.upstream.user)
+            .await
+            .map_err(server)?;
         inner.metrics.label_disagreements.add(notes.disagreements as u64);
         let oid = snapshot.bare.catalog.database_oid;
         self.keep(inner, state.records.get_or_insert_default(), oid, &notes.new_records).await;
@@ -326,8 +336,9 @@ impl Database {
         let epoch = current.epoch + 1;
         self.read_records(inner, &mut state.records, bare.catalog.database_oid).await.map_err(|p| broken(p.message))?;
         let records = state.records.clone().unwrap_or_default();
-        let (snapshot, notes) =
-            Snapshot::new(connection, policy.clone(), bare, epoch, &records, &inner.upstream.user).await.map_err(server)?;
+        let (snapshot, notes) = Snapshot::new(connection, policy.clone(), bare, epoch, &records, &inner.upstream.user)
+            .await
+            .map_err(server)?;
         Ok(Some(Rebound {
             database: self.clone(),
             snapshot,

@@ -16,8 +16,8 @@ use crate::metrics::Metrics;
 use crate::policy_file::{LoadedPolicy, PolicyErrors};
 use crate::shared::{Boxed, ClientLogin, Problem, Shared, View, Worlds as WorldsContract};
 use crate::store::Store;
-use database::{Database, Rebound};
 pub use database::DatabaseStatus;
+use database::{Database, Rebound};
 use snapshot::Snapshot;
 
 /// Cheap to clone; all clones are one.

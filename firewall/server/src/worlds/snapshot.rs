@@ -9,10 +9,10 @@ use tokio_postgres::Client;
 
 use crate::audit::Names;
 use crate::catalog::{Loaded, Marks, texts};
-use ringfence_engine::World;
 use crate::policy_file::{LoadedPolicy, describe_as};
 use crate::shared::View;
 use crate::store::labels::Recorded;
+use ringfence_engine::World;
 
 /// Immutable; a refresh or a reload makes another.
 #[derive(Debug)]
