@@ -5,7 +5,7 @@
 //! whose type is a labelled relation's row, a generated column. Views get no label here: the analysis refuses those
 //! that read one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use ringfence_analysis::catalog::RelationKind;
 use ringfence_analysis::{Catalog, ColumnId, LabelId, Relation, builtin};
@@ -65,7 +65,7 @@ const CONTESTED: LabelId = builtin::STATISTICS;
 pub fn bind(policy: &Policy, catalog: &mut Catalog, records: &[Record]) -> Binding {
     let mut binding = Binding::default();
     let mut labels = Labels::default();
-    let mut classified = std::collections::HashSet::new();
+    let mut classified = HashSet::new();
 
     for entry in entries(policy, &catalog.database) {
         match find(catalog, entry) {
@@ -114,6 +114,8 @@ impl Labels {
 
     /// Spreads labels until nothing changes. Each round can only add labels, or make one contested.
     fn spread(&mut self, catalog: &Catalog, policy: &Policy, diagnostics: &mut Vec<Diagnostic>) {
+        let rows: HashMap<u32, u32> =
+            catalog.relations().iter().filter(|r| !r.system && r.row_type != 0).map(|r| (r.row_type, r.oid)).collect();
         loop {
             let mut changed = false;
             for relation in catalog.relations().iter().filter(|r| !r.system) {
@@ -127,7 +129,7 @@ impl Labels {
                         changed = true;
                     }
                 }
-                changed |= self.spread_to_rows(relation, catalog);
+                changed |= self.spread_to_rows(relation, catalog, &rows);
                 changed |= self.spread_to_generated(relation, policy);
             }
             if !changed {
@@ -203,8 +205,8 @@ impl Labels {
         changed
     }
 
-    /// A column that holds another relation's whole rows.
-    fn spread_to_rows(&mut self, relation: &Relation, catalog: &Catalog) -> bool {
+    /// A column that holds another relation's whole rows. `rows`: relations by row type.
+    fn spread_to_rows(&mut self, relation: &Relation, catalog: &Catalog, rows: &HashMap<u32, u32>) -> bool {
         let mut changed = false;
         for column in &relation.columns {
             let id = ColumnId { relation: relation.oid, attnum: column.attnum };
@@ -212,7 +214,7 @@ impl Labels {
                 continue;
             }
             let row = catalog.row_types.get(&column.type_oid).copied().unwrap_or(column.type_oid);
-            let Some(held) = catalog.relations().iter().find(|r| r.row_type == row && !r.system) else {
+            let Some(held) = rows.get(&row).and_then(|&oid| catalog.by_oid(oid)) else {
                 continue;
             };
             let mut found =
@@ -345,7 +347,7 @@ fn remember(policy: &Policy, catalog: &Catalog, records: &[Record], labels: &mut
 }
 
 fn note_records(policy: &Policy, labels: &Labels, records: &[Record], binding: &mut Binding) {
-    let known: std::collections::HashSet<ColumnId> = records.iter().map(|r| r.column).collect();
+    let known: HashSet<ColumnId> = records.iter().map(|r| r.column).collect();
     binding.new_records.extend(
         labels
             .of
@@ -394,8 +396,8 @@ fn unfit_types(policy: &Policy, catalog: &Catalog, labels: &Labels, diagnostics:
     }
 }
 
-fn apply(policy: &Policy, catalog: &mut Catalog, labels: &Labels, classified: &std::collections::HashSet<u32>) {
-    let inherited: Vec<u32> = catalog
+fn apply(policy: &Policy, catalog: &mut Catalog, labels: &Labels, classified: &HashSet<u32>) {
+    let inherited: HashSet<u32> = catalog
         .relations()
         .iter()
         .filter(|relation| ancestors_named(catalog, relation, classified))
@@ -427,7 +429,7 @@ fn apply(policy: &Policy, catalog: &mut Catalog, labels: &Labels, classified: &s
 }
 
 /// A partition of a table that somebody looked at is looked at.
-fn ancestors_named(catalog: &Catalog, relation: &Relation, classified: &std::collections::HashSet<u32>) -> bool {
+fn ancestors_named(catalog: &Catalog, relation: &Relation, classified: &HashSet<u32>) -> bool {
     let mut above: Vec<u32> = relation.parents.clone();
     let mut seen = 0;
     while let Some(oid) = above.pop() {
