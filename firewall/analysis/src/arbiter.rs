@@ -19,20 +19,26 @@ pub(crate) use seen::Seen;
 pub const MAX_TEXT: usize = 64 << 20;
 /// Deeper trees are refused where something labelled is reached (the second parser gets no deeper ones).
 pub const MAX_DEPTH: usize = 256;
+/// Deeper trees are not walked to their end, and refused.
+const MAX_WALK: usize = 4_000;
+/// More relations in a statement that reaches something labelled are refused: what they are to each other takes time.
+pub(crate) const MAX_RELATIONS: usize = 256;
 /// The tree is walked by recursion, and dropped by recursion in the second parser.
 const STACK_RED_ZONE: usize = 96 << 10;
 const STACK_SEGMENT: usize = 4 << 20;
-/// The second parser takes several frames a level.
-const DEEP_STACK: usize = 4 << 20;
+/// What the second parser takes, and takes for each level.
+const FRAMES: usize = 256 << 10;
+const FRAME: usize = 16 << 10;
 
 /// Runs `work` where the stack suffices for another level of recursion.
 pub(crate) fn with_stack<R>(work: impl FnOnce() -> R) -> R {
     stacker::maybe_grow(STACK_RED_ZONE, STACK_SEGMENT, work)
 }
 
-/// Runs `work` where trees of [`MAX_DEPTH`] can be parsed, walked and dropped by recursion.
-pub(crate) fn with_deep_stack<R>(work: impl FnOnce() -> R) -> R {
-    stacker::maybe_grow(DEEP_STACK, 2 * DEEP_STACK, work)
+/// Runs `work` where trees of that depth can be parsed, walked and dropped by recursion.
+pub(crate) fn with_deep_stack<R>(depth: usize, work: impl FnOnce() -> R) -> R {
+    let needed = FRAMES + depth * FRAME;
+    stacker::maybe_grow(needed, 2 * needed, work)
 }
 
 /// Parses `text` and hands every statement to `each` while the tree lives.

@@ -97,7 +97,6 @@ pub const COLUMNS: &[Builtin] = &[
     statistics("pg_shadow", "passwd"),
     statistics("pg_user_mapping", "umoptions"),
     statistics("pg_user_mappings", "umoptions"),
-    statistics("pg_subscription", "subconninfo"),
     statistics("pg_hba_file_rules", "options"),
     statistics("pg_file_settings", "setting"),
     text("pg_proc", "prosrc"),

@@ -73,7 +73,7 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
             resolved.any_hot |= hot;
             resolved.candidates.push(found);
         }
-        if resolved.any_hot {
+        if resolved.any_hot && seen.relations.len() <= crate::arbiter::MAX_RELATIONS {
             resolved.heat_ctes();
             resolved.taint_names();
         }
@@ -127,6 +127,7 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
         for at in 0..self.seen.relations.len() {
             let found: SmallVec<[(&'a str, Hit); 8]> = self
                 .marked(at)
+                .filter(|marked| !self.tainted.iter().any(|(_, (id, _))| *id == marked.id))
                 .map(|marked| (&*marked.name, (marked.id, marked.why)))
                 .filter_map(|(name, hit)| self.own_name(at, name).map(|name| (name, hit)))
                 .collect();
@@ -327,7 +328,7 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
         let known_name = !named.is_empty();
         for (id, why) in &named {
             match why {
-                Why::Label(_) if column.place.output => {}
+                Why::Label(label) if column.place.output && *label != builtin::STATISTICS => {}
                 Why::Label(label) => found.violation(*id, *label, column.place, column.position),
                 Why::Text if column.place.text => {}
                 Why::Text => found.catalog_text(*id, column.position),
@@ -337,17 +338,13 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
                 }
             }
         }
-        if column.place.output && named.iter().any(|(_, why)| matches!(why, Why::Label(_))) {
-            let hits = named
-                .iter()
-                .filter(|(_, why)| matches!(why, Why::Label(_)))
-                .copied()
-                .collect();
-            found.candidates.push(Candidate {
-                position: column.position,
-                hits,
-                place: column.place,
-            });
+        let hits: Hits = named
+            .iter()
+            .filter(|(_, why)| matches!(why, Why::Label(label) if *label != builtin::STATISTICS))
+            .copied()
+            .collect();
+        if column.place.output && !hits.is_empty() {
+            found.candidates.push(Candidate { position: column.position, hits, place: column.place });
         }
         // A whole row, by the name of its table or alias.
         let row = match qualifier {
@@ -427,7 +424,9 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
         let mut candidates = Hits::new();
         for (id, why) in self.starred(column) {
             match why {
-                Why::Label(_) if column.place.output => candidates.push((id, why)),
+                Why::Label(label) if column.place.output && label != builtin::STATISTICS => {
+                    candidates.push((id, why));
+                }
                 Why::Label(label) => {
                     let place = if column.place.rule == Rule::Derived {
                         Place::of(Rule::WholeRow, "*")

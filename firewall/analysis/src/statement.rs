@@ -23,11 +23,12 @@ pub(crate) fn judge(
     let seen = seen;
     let resolved = Resolved::new(&seen, catalog, session);
 
-    let mut found = if resolved.any_hot || touches_system(&resolved) {
-        resolved.find()
-    } else {
-        Found::default()
-    };
+    let mut found = Found::default();
+    if resolved.any_hot && seen.relations.len() > arbiter::MAX_RELATIONS {
+        found.other(Rule::Limit, "number of relations", usize::MAX);
+    } else if resolved.any_hot || touches_system(&resolved) {
+        found = resolved.find();
+    }
     found.violations.extend(own_violations);
     let mut texts = false;
     let own_text = text.get(seen.range.clone()).unwrap_or_default();
@@ -215,6 +216,9 @@ fn function(call: &FunctionRef<'_>, catalog: &Catalog, text: &str, found: &mut F
         if !defined {
             refuse(found);
         }
+        return false;
+    }
+    if call.place.construct == "TABLESAMPLE" && matches!(call.name, "system" | "bernoulli") {
         return false;
     }
     match functions::class(call.name) {

@@ -127,12 +127,22 @@ fn statement_lines(bank: &Bank, statement: &Statement, lines: &mut Vec<String>) 
     }
 }
 
-/// Lines with `~` count only if the case mentions them (without it); all others must be exactly those. A line
-/// matches every fact that begins with it; `not …` says that an optional fact is absent.
+/// Compares statement by statement. Lines with `~` count only if the case mentions them (without it); all others must
+/// be exactly those. A line matches every fact that begins with it; `not …` says that an optional fact is absent.
 fn compare(expected: &[&str], got: &[String]) -> Result<(), String> {
-    let mut left: BTreeSet<&str> =
-        got.iter().filter(|l| !l.starts_with('~')).map(String::as_str).collect();
+    let got: Vec<&str> = got.iter().map(String::as_str).collect();
+    let expected: Vec<&[&str]> = expected.split(|line| *line == ";").collect();
+    let got: Vec<&[&str]> = got.split(|line| *line == ";").collect();
+    if expected.len() != got.len() {
+        return Err(format!("{} statements", got.len()));
+    }
+    expected.iter().zip(got).try_for_each(|(expected, got)| compare_one(expected, got))
+}
+
+fn compare_one(expected: &[&str], got: &[&str]) -> Result<(), String> {
+    let facts: BTreeSet<&str> = got.iter().copied().filter(|l| !l.starts_with('~')).collect();
     let optional: BTreeSet<&str> = got.iter().filter_map(|l| l.strip_prefix('~')).collect();
+    let mut left = facts.clone();
     for line in expected {
         if let Some(absent) = line.strip_prefix("not ") {
             if optional.contains(absent) {
@@ -143,9 +153,9 @@ fn compare(expected: &[&str], got: &[String]) -> Result<(), String> {
         if optional.contains(line) {
             continue;
         }
-        let begins = format!("{line} ");
-        let matching: Vec<&str> =
-            left.iter().copied().filter(|l| l == line || l.starts_with(&begins)).collect();
+        let begins =
+            |l: &&str| l.strip_prefix(line).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '.']));
+        let matching: Vec<&str> = facts.iter().copied().filter(begins).collect();
         if matching.is_empty() {
             return Err(format!("missing: {line}"));
         }

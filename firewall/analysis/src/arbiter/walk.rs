@@ -61,10 +61,25 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// Any node in an expression.
-    pub(super) fn expression(&mut self, node: Node<'a>, place: Place) {
+    /// One level deeper; false if it is too deep to be walked.
+    fn enter(&mut self) -> bool {
+        if self.depth >= super::MAX_WALK {
+            if self.seen.depth == self.depth {
+                self.seen.violation(Rule::Limit, "nesting", None);
+                self.seen.depth += 1;
+            }
+            return false;
+        }
         self.depth += 1;
         self.seen.depth = self.seen.depth.max(self.depth);
+        true
+    }
+
+    /// Any node in an expression.
+    pub(super) fn expression(&mut self, node: Node<'a>, place: Place) {
+        if !self.enter() {
+            return;
+        }
         with_stack(|| self.expression_here(node, place));
         self.depth -= 1;
     }
@@ -577,8 +592,9 @@ impl<'a> Walker<'a> {
 
     /// A SELECT, VALUES, TABLE or set operation.
     pub(super) fn query(&mut self, select: &'a nodes::SelectStmt, place: QueryPlace) {
-        self.depth += 1;
-        self.seen.depth = self.seen.depth.max(self.depth);
+        if !self.enter() {
+            return;
+        }
         with_stack(|| self.query_here(select, place));
         self.depth -= 1;
     }
@@ -771,7 +787,8 @@ impl<'a> Walker<'a> {
         {
             self.constant(constant);
             let mut columns = SmallVec::new();
-            for (index, target) in targets.iter().enumerate() {
+            // The server takes no longer select list.
+            for (index, target) in targets.iter().take(1664).enumerate() {
                 let star = target
                     .is_some_and(|at| self.seen.columns.get(at).is_some_and(|column| column.star));
                 let last = index + 1 >= usize::try_from(number).unwrap_or(0);
@@ -793,6 +810,14 @@ impl<'a> Walker<'a> {
     }
 
     pub(super) fn from_item(&mut self, node: Node<'a>, feeding: bool) {
+        if !self.enter() {
+            return;
+        }
+        with_stack(|| self.from_item_here(node, feeding));
+        self.depth -= 1;
+    }
+
+    fn from_item_here(&mut self, node: Node<'a>, feeding: bool) {
         let first = (self.seen.relations.len(), self.seen.columns.len());
         self.exposed.clear();
         match node {

@@ -14,6 +14,7 @@ mod position;
 mod query;
 mod select;
 
+use foldhash::HashMap;
 use smallvec::SmallVec;
 
 use crate::arbiter::{self, MAX_DEPTH};
@@ -41,7 +42,7 @@ struct Columns {
 /// What the second parser's reading allows.
 struct Shaper<'r, 's, 'a, 'c> {
     resolved: &'r Resolved<'s, 'a, 'c>,
-    positions: Positions<'r>,
+    positions: Positions,
     /// Common table expressions in scope, innermost last.
     ctes: Vec<(Box<str>, Columns)>,
     /// Occurrences that are outputs: (position, columns).
@@ -62,7 +63,7 @@ pub(crate) fn explain(
     }
     let statement_text = text.get(resolved.seen.range.clone())?;
     // Parsing, walking and dropping recurse.
-    arbiter::with_deep_stack(|| {
+    arbiter::with_deep_stack(resolved.seen.depth, || {
         let statement = parse::statement(statement_text)?;
         let mut shaper = Shaper {
             resolved,
@@ -95,26 +96,38 @@ impl Shaper<'_, '_, '_, '_> {
         self.data_modifying(statement)
     }
 
-    /// A bare column in a list that feeds the outermost one.
+    /// A bare column in a list that feeds the outermost one: labelled, or shown to be another one of the same name.
     fn permit(&mut self, position: Option<usize>, output: &Output) {
-        if let (Some(position), Output::Bare(columns)) = (position, output) {
-            self.permits.push((position, columns.to_vec()));
+        let columns = match output {
+            Output::Bare(columns) => columns.to_vec(),
+            Output::Free => Vec::new(),
+            Output::Derived(_) | Output::CatalogText => return,
+        };
+        if let Some(position) = position {
+            self.permits.push((position, columns));
         }
     }
 
     fn settle(self, found: &mut Found) {
-        let mut outputs = Vec::new();
+        let mut outputs: Vec<(ColumnId, LabelId)> = Vec::new();
+        let mut permits: HashMap<usize, Option<Vec<(ColumnId, LabelId)>>> = HashMap::default();
+        for (position, columns) in self.permits {
+            // Two readings of one place are no reading.
+            permits.entry(position).and_modify(|known| *known = None).or_insert(Some(columns));
+        }
         found.candidates.retain(|candidate| {
-            let mut permitted = self.permits.iter().filter(|(at, _)| *at == candidate.position);
-            // Two readings of one place would be no reading.
-            let (Some((_, columns)), None) = (permitted.next(), permitted.next()) else {
+            let Some(Some(columns)) = permits.get(&candidate.position) else {
                 return true;
             };
             let agreed = columns.iter().all(|(id, label)| {
                 candidate.hits.iter().any(|(hit, why)| hit == id && *why == Why::Label(*label))
             });
             if agreed {
-                outputs.extend(columns.iter().copied());
+                for column in columns {
+                    if !outputs.contains(column) {
+                        outputs.push(*column);
+                    }
+                }
             }
             !agreed
         });

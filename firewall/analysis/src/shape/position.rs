@@ -2,32 +2,36 @@
 
 use crate::parse::ast::{Ident, Spanned};
 
-pub(super) struct Positions<'t> {
-    text: &'t str,
+pub(super) struct Positions {
     base: usize,
-    /// Where each line begins.
-    lines: Vec<usize>,
+    /// For each line: its first character's number, and its byte offset.
+    lines: Vec<(usize, usize)>,
+    /// Byte offset of every character, unless all are one byte.
+    characters: Option<Vec<usize>>,
 }
 
-impl<'t> Positions<'t> {
-    pub(super) fn new(text: &'t str, base: usize) -> Self {
-        let mut lines = vec![0];
-        lines.extend(text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at + 1));
-        Self { text, base, lines }
+impl Positions {
+    pub(super) fn new(text: &str, base: usize) -> Self {
+        let mut lines = vec![(0, 0)];
+        if text.is_ascii() {
+            lines.extend(text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| (at + 1, at + 1)));
+            return Self { base, lines, characters: None };
+        }
+        let newlines = text.char_indices().enumerate().filter(|(_, (_, c))| *c == '\n');
+        lines.extend(newlines.map(|(number, (at, _))| (number + 1, at + 1)));
+        Self { base, lines, characters: Some(text.char_indices().map(|(at, _)| at).collect()) }
     }
 
     /// Byte offset of what begins at this line and column (both from 1; columns are characters).
     fn offset(&self, line: u64, column: u64) -> Option<usize> {
         let line = usize::try_from(line).ok()?.checked_sub(1)?;
         let column = usize::try_from(column).ok()?.checked_sub(1)?;
-        let start = *self.lines.get(line)?;
-        let rest = self.text.get(start..)?;
-        let bytes = if rest.as_bytes().get(..column).is_some_and(<[u8]>::is_ascii) {
-            column
-        } else {
-            rest.char_indices().nth(column).map_or(rest.len(), |(at, _)| at)
+        let (character, byte) = *self.lines.get(line)?;
+        let at = match &self.characters {
+            None => byte + column,
+            Some(characters) => *characters.get(character + column)?,
         };
-        Some(self.base + start + bytes)
+        Some(self.base + at)
     }
 
     pub(super) fn ident(&self, ident: &Ident) -> Option<usize> {
