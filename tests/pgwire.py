@@ -157,7 +157,10 @@ class Wire:
     def login(self, user, password, database="bank", minor=0, **options):
         self.send(startup([("user", user), ("database", database), *options.items()], minor=minor))
         self.authenticate(password)
-        return self.until_ready()
+        answer = Answer(self.until(b"ZE"))
+        if answer.errors:
+            raise Failed(answer.errors[0])
+        return answer
 
     def authenticate(self, password):
         """Answers the server's requests until AuthenticationOk."""

@@ -211,7 +211,8 @@ def test_rfctl_errors_are_errors(fw):
 
 
 def test_admin_api_needs_the_token(fw):
-    for path in ("/v1/clients", "/clients", "/v1/tokens", "/tokens", "/v1/status", "/v1/config", "/api/clients", "//v1/clients", "/v1/../v1/clients", "/%76%31/clients"):
+    for path in ("/api/v1/clients", "/clients", "/api/v1/tokens", "/tokens", "/api/v1/status", "/api/v1/config", "/api/clients", "//api/v1/clients",
+                 "/livez/../api/v1/clients", "/api/%76%31/clients", "/api/v1/clients/", "/api/v1/openapi.json"):
         for token in (None, "x", fw.root_token[:-1]):
             status, body = fw.http(path, token)
             assert status in (400, 401, 403, 404), (path, status, body)

@@ -44,7 +44,6 @@ SHAPES = {
     "cte": "WITH x AS (SELECT id, credit_card, email, password_hash FROM users) SELECT credit_card, email, password_hash FROM x WHERE id = 7",
     "join": "SELECT u.credit_card, u.email, u.password_hash FROM users u JOIN transactions t ON t.user_id = u.id WHERE u.id = 7 LIMIT 1",
     "returning": "UPDATE users SET num_logins = num_logins WHERE id = 7 RETURNING credit_card, email, password_hash",
-    "only": "SELECT credit_card, email, password_hash FROM ONLY users WHERE id = 7",
     "quoted": 'SELECT "users"."credit_card", users.email, public.users.password_hash FROM "public"."users" WHERE id = 7',
 }
 
@@ -57,6 +56,17 @@ def test_shapes_that_pass(firewall, truth, client, mode, shape):
         rows = w.ask(SHAPES[shape], mode).ok().rows
         assert len(rows) == 1
         check_row(client, truth[7], [v if v is None else v.decode() for v in rows[0]], ["credit_card", "email", "password_hash"])
+
+
+@pytest.mark.parametrize("mode", ["simple", "text", "binary"])
+def test_syntax_that_one_parser_misreads(firewall, truth, mode):
+    """Handled, or refused as a gap (0A000); never passed."""
+    with firewall.wire("users-api") as w:
+        answer = w.ask("SELECT credit_card, email, password_hash FROM ONLY users WHERE id = 7", mode)
+        if answer.error:
+            assert answer.error["C"] == "0A000" and answer.error["H"]
+        else:
+            check_row("users-api", truth[7], [v if v is None else v.decode() for v in answer.rows[0]], ["credit_card", "email", "password_hash"])
 
 
 @pytest.mark.parametrize("client", CLIENTS)

@@ -81,7 +81,7 @@ def test_mistake(name):
         assert int(m[1]) == line and int(m[2]) >= 1, out
     assert word in out, out
     if name not in ("syntax", "tab"):
-        assert "fix" in out.lower() or "did you mean" in out.lower(), f"no way out:\n{out}"
+        assert "help:" in out, f"no way out:\n{out}"
 
 
 LIVE = {
@@ -240,8 +240,9 @@ def test_keygen():
 # --- reload ------------------------------------------------------------------------------------------------------------
 
 def card(wire):
+    """What this session sees, or the SQLSTATE."""
     answer = wire.simple("SELECT credit_card FROM users WHERE id = 7")
-    return answer.error["C"] if answer.error else answer.rows[0][0]
+    return answer.error["C"].encode() if answer.error else answer.rows[0][0] or b"NULL"
 
 
 @pytest.mark.parametrize("how", ["SIGHUP", "file change"])
@@ -264,7 +265,7 @@ def test_reload(own_firewall, truth, how):
     assert card(w).endswith(truth[7]["credit_card"][-4:].encode()), "half of a refused file is in force"
     assert fw.http("/readyz")[0] == 200
     change(SMALL.replace("default: { pci: encrypt", "default: { pci: refuse"))
-    wait_for(lambda: card(w) == "42501", 10, "the refusal")
+    wait_for(lambda: card(w) == b"42501", 10, "the refusal")
     change(SMALL)
     wait_for(lambda: card(w).startswith(b"rf1_"), 10, "the first policy")
     assert op.simple("SELECT 1").ok()

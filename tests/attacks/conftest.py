@@ -16,41 +16,53 @@ VICTIM = 7
 
 
 class Scene:
-    """The database under attack, and what is secret in it."""
+    """The databases under attack (see setup.sql, setup_names.sql), and what is secret in them."""
 
     def __init__(self, cluster):
         self.cluster = cluster
-        cluster.bank("attack", users=1000, transactions=2000)
-        self.root = None
-        card = cluster.psql("attack", f"SELECT credit_card FROM users WHERE id = {VICTIM}")
-        cluster.file("attack", HERE / "setup.sql", card=card)
-        for case in CASES:
-            for sql in case.get("setup", []):
-                cluster.psql("attack", sql)
-        cluster.psql("attack", "ANALYZE")
-        self.root = cluster.wire("attack", "postgres")
+        self.roots = {}
+        for database in ("attack", "attack_names"):
+            cluster.bank(database, users=1000, transactions=2000)
+            card = cluster.psql(database, f"SELECT credit_card FROM users WHERE id = {VICTIM}")
+            cluster.file(database, HERE / "setup.sql", card=card)
+            if database == "attack_names":
+                cluster.file(database, HERE / "setup_names.sql")
+            for case in CASES:
+                if self.database(case) == database:
+                    for sql in case.get("setup", []):
+                        cluster.psql(database, sql)
+            cluster.psql(database, "ANALYZE")
+            self.roots[database] = cluster.wire(database, "postgres")
         self.card, self.hash, self.email = self.root.simple(
             f"SELECT credit_card, password_hash, email FROM ONLY users WHERE id = {VICTIM}").ok().rows[0]
         self.wrong = self.card[:-1] + bytes([self.card[-1] ^ 1])
         self.wrong_email = b"x" + self.email[1:]
 
+    @property
+    def root(self):
+        return self.roots["attack"]
+
+    @staticmethod
+    def database(case):
+        return "attack_names" if case.get("names") else "attack"
+
     def secrets(self, case):
+        root = self.roots[self.database(case)]
         if "leak" in case:
-            found = [v for row in self.root.simple(case["leak"]).ok().rows for v in row]
+            found = [v for row in root.simple(case["leak"]).ok().rows for v in row]
         else:
             found = [getattr(self, case.get("secret", "card"))]
         if "hex" in case:
-            found += [bytes.fromhex(row[0].decode()) for row in self.root.simple(case["hex"]).ok().rows]
+            found += [bytes.fromhex(row[0].decode()) for row in root.simple(case["hex"]).ok().rows]
         assert found and all(len(s) >= 8 for s in found), "a secret too short to be told from chance"
         return found
 
     def reset(self, case):
         if "reset" in case:
-            for statement in [case["reset"]]:
-                self.root.simple(statement).ok()
+            self.roots[self.database(case)].simple(case["reset"]).ok()
 
-    def bare(self, login):
-        return self.cluster.wire("attack", "postgres" if login == "superuser" else "bank_app")
+    def bare(self, login, database="attack", **options):
+        return self.cluster.wire(database, "postgres" if login == "superuser" else "bank_app", **options)
 
 
 @pytest.fixture(scope="session")

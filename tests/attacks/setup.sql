@@ -5,7 +5,7 @@ CREATE SCHEMA shop;
 CREATE SCHEMA evil;
 GRANT USAGE ON SCHEMA shop, evil TO bank_app;
 GRANT CREATE ON SCHEMA public TO bank_app;
-GRANT TEMPORARY ON DATABASE attack TO bank_app;
+GRANT TEMPORARY ON DATABASE :"DBNAME" TO bank_app;
 
 CREATE EXTENSION hstore;
 CREATE EXTENSION tablefunc;
@@ -35,8 +35,6 @@ INSERT INTO holders SELECT 1, array_agg(u) FROM ONLY users u WHERE id = 7;
 CREATE TABLE ruled (id int);
 CREATE RULE ruled_read AS ON INSERT TO ruled DO INSTEAD SELECT credit_card || '!' FROM users WHERE id = 7;
 CREATE SERVER loop FOREIGN DATA WRAPPER dblink_fdw OPTIONS (host '127.0.0.1');
-CREATE TABLE shop.users (id int, credit_card text);
-INSERT INTO shop.users VALUES (7, 'shop');
 CREATE TABLE countries (code varchar(3) PRIMARY KEY);
 INSERT INTO countries SELECT DISTINCT country FROM users;
 ALTER TABLE users ADD CONSTRAINT users_country FOREIGN KEY (country) REFERENCES countries ON DELETE SET NULL;
@@ -57,7 +55,6 @@ CREATE FUNCTION add_card(int, int) RETURNS text LANGUAGE sql STABLE AS 'SELECT c
 CREATE OPERATOR evil.### (LEFTARG = int, RIGHTARG = int, FUNCTION = add_card);
 CREATE AGGREGATE spill(text) (SFUNC = textcat, STYPE = text, INITCOND = '');
 CREATE PROCEDURE shout(int) LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE '%', (SELECT credit_card FROM public.users WHERE id = $1); END $$;
-CREATE FUNCTION evil.lpad(text, int) RETURNS text LANGUAGE sql STABLE AS 'SELECT credit_card FROM public.users WHERE id = 7';
 
 -- triggers, defaults and generated columns of unlabelled tables
 CREATE TABLE touch (id int);
@@ -77,13 +74,12 @@ CREATE TABLE with_default (id int, body text DEFAULT get_card(7));
 -- values inside definitions
 CREATE INDEX users_card_index ON users ((credit_card || 'x')) WHERE credit_card <> :'card';
 ALTER TABLE users ALTER COLUMN credit_card SET DEFAULT :'card';
+ALTER TABLE users ADD CONSTRAINT users_card UNIQUE (credit_card);
 ALTER TABLE users ADD CONSTRAINT users_not_this CHECK (length(credit_card) > 2 OR credit_card = :'card');
 CREATE VIEW v_without AS SELECT id FROM users WHERE credit_card <> :'card';
 SELECT format('CREATE FUNCTION is_it(text) RETURNS bool LANGUAGE sql IMMUTABLE AS $f$ SELECT $1 = (SELECT credit_card FROM public.users WHERE id = 7) OR $1 = %L $f$', :'card') \gexec
 CREATE POLICY p ON users USING (credit_card IS DISTINCT FROM :'card');
 CREATE STATISTICS users_stat (mcv) ON credit_card, currency FROM users;
-
-CREATE VIEW evil.users AS SELECT id, credit_card || '' AS credit_card FROM public.users;
 
 GRANT SELECT, INSERT, UPDATE, DELETE, REFERENCES, TRIGGER ON ALL TABLES IN SCHEMA public, shop, evil TO bank_app;
 GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO bank_app;

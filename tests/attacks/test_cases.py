@@ -40,7 +40,7 @@ ORACLES = [c for c in CASES if "oracle" in c]
 def test_leaks_on_bare_postgres(scene, case):
     secrets = scene.secrets(case)
     for mode in case.get("modes", MODES):
-        with scene.bare(case.get("login")) as wire:
+        with scene.bare(case.get("login"), scene.database(case)) as wire:
             log, values = attack(wire, case, mode)
         scene.reset(case)
         assert found(case, secrets, log, values), f"{mode}: no leak, so the case proves nothing\n{log[-600:]!r}"
@@ -52,7 +52,7 @@ def test_recovers_nothing(scene, walls, case):
     wall = walls(case.get("login"))
     for client in case.get("clients", ["users-api", "analyst"]):
         for mode in case.get("modes", MODES):
-            with wall.wire(client) as wire:
+            with wall.wire(client, scene.database(case)) as wire:
                 log, values = attack(wire, case, mode)
                 leaked = found(case, secrets, log, values)
                 scene.reset(case)
