@@ -3,8 +3,12 @@
 //! It says where statements begin and end, what kind they are, and which names occur anywhere in them.
 
 mod children;
+#[cfg(test)]
+mod coverage;
+mod ddl;
 mod dml;
 mod error;
+mod query;
 pub(crate) mod seen;
 mod utility;
 mod walk;
@@ -42,10 +46,7 @@ pub(crate) fn with_deep_stack<R>(depth: usize, work: impl FnOnce() -> R) -> R {
 }
 
 /// Parses `text` and hands every statement to `each` while the tree lives.
-pub(crate) fn statements<R>(
-    text: &str,
-    mut each: impl FnMut(Seen<'_>) -> R,
-) -> Result<Vec<R>, SyntaxError> {
+pub(crate) fn statements<R>(text: &str, mut each: impl FnMut(Seen<'_>) -> R) -> Result<Vec<R>, SyntaxError> {
     if text.len() > MAX_TEXT {
         return Err(SyntaxError::limit("statement is too long"));
     }
@@ -64,7 +65,5 @@ pub(crate) fn statements<R>(
 
 /// The parser's complaint about a text, if any.
 fn message_of(text: &str) -> Option<String> {
-    pg_raw_parse::parse(text)
-        .err()
-        .map(|error| error.to_string())
+    pg_raw_parse::parse(text).err().map(|error| error.to_string())
 }

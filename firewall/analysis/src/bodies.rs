@@ -14,8 +14,7 @@ pub(crate) fn harmless(function: &Function, catalog: &Catalog) -> bool {
 }
 
 fn reads_nothing(function: &Function, catalog: &Catalog, calls: usize) -> bool {
-    if calls == 0 || &*function.language != "sql" || catalog.client_roles.contains(&function.owner)
-    {
+    if calls == 0 || &*function.language != "sql" || catalog.client_roles.contains(&function.owner) {
         return false;
     }
     let Some(body) = &function.body else {
@@ -36,29 +35,20 @@ fn reads_nothing(function: &Function, catalog: &Catalog, calls: usize) -> bool {
                             && candidate.calls.is_empty()
                             && candidate.parents.is_empty()
                             && !candidate.columns.iter().any(|column| {
-                                candidate.system
-                                    && crate::builtin::label(&candidate.name, &column.name)
-                                        .is_some()
+                                candidate.system && crate::builtin::label(&candidate.name, &column.name).is_some()
                             })
                     }) && catalog.by_name(relation.name).next().is_some()
             })
             && seen.functions.iter().all(|call| {
                 let own = catalog.functions(call.name);
                 let named = |f: &&Function| call.schema.is_none_or(|s| s == &*f.schema);
-                own.iter().filter(named).all(|f| {
-                    catalog.trusts(f)
-                        || (f.oid != function.oid && reads_nothing(f, catalog, calls - 1))
-                }) && (own.iter().any(|f| named(&f))
-                    || matches!(functions::class(call.name), Some(Class::Pure)))
+                own.iter()
+                    .filter(named)
+                    .all(|f| catalog.trusts(f) || (f.oid != function.oid && reads_nothing(f, catalog, calls - 1)))
+                    && (own.iter().any(|f| named(&f)) || matches!(functions::class(call.name), Some(Class::Pure)))
             })
-            && seen
-                .operators
-                .iter()
-                .all(|o| !catalog.foreign_operators.contains(o.name))
-            && seen
-                .types
-                .iter()
-                .all(|t| !catalog.foreign_types.contains(t.name))
+            && seen.operators.iter().all(|o| !catalog.foreign_operators.contains(o.name))
+            && seen.types.iter().all(|t| !catalog.foreign_types.contains(t.name))
     });
     verdicts.is_ok_and(|verdicts| !verdicts.is_empty() && verdicts.into_iter().all(|ok| ok))
 }

@@ -23,19 +23,11 @@ pub struct Builtin {
 }
 
 const fn statistics(relation: &'static str, column: &'static str) -> Builtin {
-    Builtin {
-        relation,
-        column,
-        label: STATISTICS,
-    }
+    Builtin { relation, column, label: STATISTICS }
 }
 
 const fn text(relation: &'static str, column: &'static str) -> Builtin {
-    Builtin {
-        relation,
-        column,
-        label: CATALOG_TEXT,
-    }
+    Builtin { relation, column, label: CATALOG_TEXT }
 }
 
 /// All of them.
@@ -140,10 +132,7 @@ pub const COLUMNS: &[Builtin] = &[
 
 /// The built-in label of a system column, if it has one.
 pub fn label(relation: &str, column: &str) -> Option<LabelId> {
-    COLUMNS
-        .iter()
-        .find(|known| known.relation == relation && known.column == column)
-        .map(|known| known.label)
+    COLUMNS.iter().find(|known| known.relation == relation && known.column == column).map(|known| known.label)
 }
 
 /// Whether a relation is one of those that the list means.
@@ -164,7 +153,5 @@ pub(crate) fn apply(relation: &mut Relation) {
 
 /// Whether some catalog-text column has that name.
 pub(crate) fn may_be_text(column: &str) -> bool {
-    COLUMNS
-        .iter()
-        .any(|known| known.label == CATALOG_TEXT && known.column == column)
+    COLUMNS.iter().any(|known| known.label == CATALOG_TEXT && known.column == column)
 }

@@ -148,19 +148,11 @@ impl Catalog {
             builtin::apply(&mut relation);
             let at = catalog.relations.len();
             catalog.by_oid.insert(relation.oid, at);
-            catalog
-                .by_name
-                .entry(relation.name.clone())
-                .or_default()
-                .push(at);
+            catalog.by_name.entry(relation.name.clone()).or_default().push(at);
             catalog.relations.push(relation);
         }
         for function in functions {
-            catalog
-                .functions
-                .entry(function.name.clone())
-                .or_default()
-                .push(function);
+            catalog.functions.entry(function.name.clone()).or_default().push(function);
         }
         catalog
     }
@@ -186,10 +178,7 @@ impl Catalog {
     }
 
     pub fn column(&self, id: ColumnId) -> Option<&Column> {
-        self.by_oid(id.relation)?
-            .columns
-            .iter()
-            .find(|c| c.attnum == id.attnum)
+        self.by_oid(id.relation)?.columns.iter().find(|c| c.attnum == id.attnum)
     }
 
     /// Functions of that name outside the server's own.
@@ -199,10 +188,7 @@ impl Catalog {
 
     /// Whether the function belongs to a trusted extension.
     pub fn trusts(&self, function: &Function) -> bool {
-        function
-            .extension
-            .as_ref()
-            .is_some_and(|name| self.trusted_extensions.contains(name))
+        function.extension.as_ref().is_some_and(|name| self.trusted_extensions.contains(name))
     }
 
     pub(crate) fn index(&self) -> &Index {

@@ -6,18 +6,13 @@ const LITERAL: u64 = 0x3f;
 
 /// The fingerprint of a text.
 pub fn fingerprint(text: &[u8]) -> u64 {
-    let mut state = State {
-        hash: SEED,
-        list: List::None,
-    };
+    let mut state = State { hash: SEED, list: List::None };
     let mut rest = text;
     while let Some((&first, tail)) = rest.split_first() {
         rest = match class(first) {
             Class::Blank => tail,
             Class::Word => {
-                let len = 1 + span(tail, |b| {
-                    matches!(class(b), Class::Word | Class::Digit) || b == b'$'
-                });
+                let len = 1 + span(tail, |b| matches!(class(b), Class::Word | Class::Digit) || b == b'$');
                 let (word, after) = split(rest, len);
                 match (word, after.first()) {
                     ([b'e' | b'E' | b'b' | b'B' | b'x' | b'X' | b'n' | b'N'], Some(b'\'')) => {
@@ -33,9 +28,7 @@ pub fn fingerprint(text: &[u8]) -> u64 {
             }
             Class::Digit => {
                 state.literal();
-                let len = span(rest, |b| {
-                    matches!(class(b), Class::Word | Class::Digit) || b == b'.'
-                });
+                let len = span(rest, |b| matches!(class(b), Class::Word | Class::Digit) || b == b'.');
                 split(rest, len).1
             }
             Class::Quote => {
@@ -103,10 +96,7 @@ const CLASSES: [Class; 256] = {
 };
 
 fn class(byte: u8) -> Class {
-    CLASSES
-        .get(usize::from(byte))
-        .copied()
-        .unwrap_or(Class::Other)
+    CLASSES.get(usize::from(byte)).copied().unwrap_or(Class::Other)
 }
 
 /// Where a list of literals stands: `(?`, `(?,`, ….
@@ -165,9 +155,7 @@ impl State {
         self.mix(0x100 | word.len() as u64);
         let fold = |b: u8| if b.is_ascii_uppercase() { b | 0x20 } else { b };
         for chunk in word.chunks(8) {
-            let value = chunk
-                .iter()
-                .fold(0_u64, |value, b| value << 8 | u64::from(fold(*b)));
+            let value = chunk.iter().fold(0_u64, |value, b| value << 8 | u64::from(fold(*b)));
             self.mix(value);
         }
     }
@@ -180,10 +168,7 @@ impl State {
 }
 
 fn span(bytes: &[u8], matches: impl Fn(u8) -> bool) -> usize {
-    bytes
-        .iter()
-        .position(|b| !matches(*b))
-        .unwrap_or(bytes.len())
+    bytes.iter().position(|b| !matches(*b)).unwrap_or(bytes.len())
 }
 
 fn split(bytes: &[u8], at: usize) -> (&[u8], &[u8]) {
@@ -220,10 +205,7 @@ fn dollar<'a>(bytes: &'a [u8], state: &mut State) -> &'a [u8] {
     }
     state.literal();
     let mut at = 0;
-    while let Some(offset) = body
-        .get(at..)
-        .and_then(|b| b.iter().position(|b| *b == b'$'))
-    {
+    while let Some(offset) = body.get(at..).and_then(|b| b.iter().position(|b| *b == b'$')) {
         at += offset;
         if body.get(at..).is_some_and(|b| b.starts_with(opening)) {
             return split(body, at + opening.len()).1;
@@ -276,10 +258,7 @@ mod tests {
         same("SELECT 'a'", "SELECT $t$ x $ $t$");
         same("SELECT $1", "SELECT 42.5e3");
         same("SELECT .5", "SELECT 1");
-        same(
-            "SELECT a FROM t WHERE id IN (1)",
-            "SELECT a FROM t WHERE id IN (1, 2,\n 3)",
-        );
+        same("SELECT a FROM t WHERE id IN (1)", "SELECT a FROM t WHERE id IN (1, 2,\n 3)");
         same("SELECT 1 -- a", "SELECT 1");
         same("SELECT 1 -- a\n", "SELECT 1");
         same("/* a /* b */ c */ SELECT 1", "SELECT 1");
@@ -300,20 +279,9 @@ mod tests {
 
     #[test]
     fn any_bytes_end() {
-        for text in [
-            &b"'"[..],
-            b"\"",
-            b"$",
-            b"$a",
-            b"$$",
-            b"/*",
-            b"--",
-            b"e'",
-            b"\\",
-            b"\xff\x00'\x80",
-            b"E'\\",
-            b"'a''",
-        ] {
+        for text in
+            [&b"'"[..], b"\"", b"$", b"$a", b"$$", b"/*", b"--", b"e'", b"\\", b"\xff\x00'\x80", b"E'\\", b"'a''"]
+        {
             f(text);
         }
     }

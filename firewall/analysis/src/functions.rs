@@ -23,10 +23,7 @@ pub enum Class {
 const LISTS: [(&str, Class); 5] = [
     (include_str!("functions/pure.txt"), Class::Pure),
     (include_str!("functions/describes.txt"), Class::Describes),
-    (
-        include_str!("functions/catalog_text.txt"),
-        Class::CatalogText,
-    ),
+    (include_str!("functions/catalog_text.txt"), Class::CatalogText),
     (include_str!("functions/session.txt"), Class::Session),
     (include_str!("functions/refused.txt"), Class::Refused),
 ];
@@ -45,8 +42,7 @@ fn manifest() -> &'static HashMap<&'static str, Class> {
 }
 
 fn names_in(list: &'static str) -> impl Iterator<Item = &'static str> {
-    list.lines()
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+    list.lines().filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
 /// The class of a pg_catalog function's name; `None`: not reviewed.
@@ -127,14 +123,7 @@ mod tests {
         ] {
             assert_eq!(class(name), Some(Class::Describes), "{name}");
         }
-        for name in [
-            "lower",
-            "count",
-            "now",
-            "array_agg",
-            "to_char",
-            "coalesce_not",
-        ] {
+        for name in ["lower", "count", "now", "array_agg", "to_char", "coalesce_not"] {
             assert_eq!(class(name).is_some(), name != "coalesce_not", "{name}");
         }
         assert!(is_catalog_text("pg_get_expr"));

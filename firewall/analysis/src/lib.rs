@@ -12,6 +12,7 @@ pub mod builtin;
 pub mod catalog;
 pub mod facts;
 mod fingerprint;
+mod found;
 pub mod functions;
 pub mod names;
 mod parse;
@@ -30,19 +31,10 @@ pub use names::SessionNames;
 /// What every statement of `text` reads, writes, computes and returns.
 ///
 /// `session` holds the names that this session created since the snapshot; they carry nothing labelled.
-pub fn analyse(
-    text: &str,
-    catalog: &Catalog,
-    session: &SessionNames,
-) -> Result<Analysis, SyntaxError> {
-    let statements =
-        arbiter::statements(text, |seen| statement::judge(text, seen, catalog, session))?;
+pub fn analyse(text: &str, catalog: &Catalog, session: &SessionNames) -> Result<Analysis, SyntaxError> {
+    let statements = arbiter::statements(text, |seen| statement::judge(text, seen, catalog, session))?;
     Ok(Analysis {
-        statements: if statements.is_empty() {
-            vec![statement::empty(text.len())]
-        } else {
-            statements
-        },
+        statements: if statements.is_empty() { vec![statement::empty(text.len())] } else { statements },
         setting_dependent: setting_dependent(text),
     })
 }

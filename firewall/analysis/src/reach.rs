@@ -54,11 +54,8 @@ impl Index {
         let all = catalog.relations();
         for relation in all {
             for (at, column) in relation.columns.iter().enumerate() {
-                let builtin = if builtin::is_listed(relation) {
-                    builtin::label(&relation.name, &column.name)
-                } else {
-                    None
-                };
+                let builtin =
+                    if builtin::is_listed(relation) { builtin::label(&relation.name, &column.name) } else { None };
                 let why = match builtin.or(column.label) {
                     Some(builtin::CATALOG_TEXT) => Why::Text,
                     Some(label) => Why::Label(label),
@@ -85,10 +82,7 @@ impl Index {
         reach.columns.push(Marked {
             name: column.name.clone(),
             index: at,
-            id: ColumnId {
-                relation: relation.oid,
-                attnum: column.attnum,
-            },
+            id: ColumnId { relation: relation.oid, attnum: column.attnum },
             why,
         });
         true
@@ -102,13 +96,9 @@ impl Index {
             for child in all.iter().filter(|r| !r.parents.is_empty()) {
                 for parent in child.parents.iter().filter_map(|oid| catalog.by_oid(*oid)) {
                     for (from, to) in [(child, parent), (parent, child)] {
-                        let marked: Vec<Marked> = self
-                            .of(from.oid)
-                            .map(|r| r.columns.clone())
-                            .unwrap_or_default();
+                        let marked: Vec<Marked> = self.of(from.oid).map(|r| r.columns.clone()).unwrap_or_default();
                         for column in marked {
-                            if let Some(at) = to.columns.iter().position(|c| c.name == column.name)
-                            {
+                            if let Some(at) = to.columns.iter().position(|c| c.name == column.name) {
                                 changed |= self.mark(to, at, column.why);
                             }
                         }
@@ -142,15 +132,13 @@ impl Index {
                     if column.type_oid < 16384 {
                         continue;
                     }
-                    let known = self
-                        .of(relation.oid)
-                        .is_some_and(|reach| reach.columns.iter().any(|c| c.index == at));
+                    let known = self.of(relation.oid).is_some_and(|reach| reach.columns.iter().any(|c| c.index == at));
                     if known {
                         continue;
                     }
-                    let of_row = labelled.iter().find(|(of, _, _)| {
-                        column.type_oid == of.row_type || names_row(&column.type_name, of)
-                    });
+                    let of_row = labelled
+                        .iter()
+                        .find(|(of, _, _)| column.type_oid == of.row_type || names_row(&column.type_name, of));
                     if let Some((_, id, label)) = of_row {
                         found.push((r, at, Why::Row(*id, *label)));
                     }
@@ -168,13 +156,10 @@ impl Index {
     }
 
     fn spread_to_views(&mut self, all: &[Relation], catalog: &Catalog) {
-        let called: HashMap<u32, &crate::catalog::Function> =
-            catalog.all_functions().map(|f| (f.oid, f)).collect();
+        let called: HashMap<u32, &crate::catalog::Function> = catalog.all_functions().map(|f| (f.oid, f)).collect();
         let views: Vec<&Relation> = all
             .iter()
-            .filter(|r| {
-                !r.system && matches!(r.kind, RelationKind::View | RelationKind::MaterializedView)
-            })
+            .filter(|r| !r.system && matches!(r.kind, RelationKind::View | RelationKind::MaterializedView))
             .collect();
         let mut changed = true;
         while changed {
@@ -196,15 +181,9 @@ impl Index {
                     }
                 }
                 for oid in &view.calls {
-                    let harmless = called
-                        .get(oid)
-                        .is_some_and(|function| crate::bodies::harmless(function, catalog));
+                    let harmless = called.get(oid).is_some_and(|function| crate::bodies::harmless(function, catalog));
                     if !harmless {
-                        opaque = Some(
-                            called
-                                .get(oid)
-                                .map_or_else(|| "?".into(), |f| f.name.clone()),
-                        );
+                        opaque = Some(called.get(oid).map_or_else(|| "?".into(), |f| f.name.clone()));
                     }
                 }
                 if reached.is_empty() && opaque.is_none() {
@@ -230,10 +209,10 @@ impl Index {
         while changed {
             changed = false;
             for relation in all.iter().filter(|r| !r.write_reaches.is_empty()) {
-                let taints = relation.write_reaches.iter().any(|oid| {
-                    self.of(*oid)
-                        .is_some_and(|reach| reach.write_taints || reach.is_protected())
-                });
+                let taints = relation
+                    .write_reaches
+                    .iter()
+                    .any(|oid| self.of(*oid).is_some_and(|reach| reach.write_taints || reach.is_protected()));
                 if taints {
                     let reach = self.relations.entry(relation.oid).or_default();
                     changed |= !reach.write_taints;

@@ -6,14 +6,11 @@ use smallvec::SmallVec;
 use crate::arbiter::Seen;
 use crate::arbiter::seen::{ColumnRef, Item, Place, RelationRef, StoreColumn, Value};
 use crate::builtin;
-use crate::catalog::{Catalog, ColumnId, LabelId, Relation};
-use crate::facts::{Access, ColumnUse, Kind, Rule, Use, Violation};
+use crate::catalog::{Catalog, Relation};
+use crate::facts::{Access, Kind, Rule};
+use crate::found::{Candidate, Found, Hit, Hits};
 use crate::names::SessionNames;
 use crate::reach::{Marked, Reach, Why};
-
-/// A labelled column that a name may mean.
-pub(crate) type Hit = (ColumnId, Why);
-pub(crate) type Hits = SmallVec<[Hit; 4]>;
 
 pub(crate) struct Resolved<'s, 'a, 'c> {
     pub seen: &'s Seen<'a>,
@@ -24,14 +21,6 @@ pub(crate) struct Resolved<'s, 'a, 'c> {
     pub unknown: Vec<Box<str>>,
     pub any_hot: bool,
     tainted: SmallVec<[(&'a str, Hit); 16]>,
-}
-
-/// A bare labelled column where the shape may allow it.
-#[derive(Debug)]
-pub(crate) struct Candidate {
-    pub position: usize,
-    pub hits: Hits,
-    pub place: Place,
 }
 
 const SYSTEM_COLUMNS: [&str; 6] = ["ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"];
@@ -48,25 +37,15 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
             tainted: SmallVec::new(),
         };
         for (at, relation) in seen.relations.iter().enumerate() {
-            let found = if relation.cte.is_some() {
-                SmallVec::new()
-            } else {
-                candidates(catalog, relation)
-            };
-            if found.is_empty()
-                && relation.cte.is_none()
-                && !relation.may_miss
-                && !session.contains(relation.name)
-            {
+            let found = if relation.cte.is_some() { SmallVec::new() } else { candidates(catalog, relation) };
+            if found.is_empty() && relation.cte.is_none() && !relation.may_miss && !session.contains(relation.name) {
                 let name: Box<str> = relation.name.into();
                 if !resolved.unknown.contains(&name) {
                     resolved.unknown.push(name);
                 }
             }
             let texts = !catalog.sensitive_texts.is_empty();
-            let hot = found.iter().any(|r| {
-                catalog.index().of(r.oid).is_some_and(|reach| reach.reads_hot(texts))
-            });
+            let hot = found.iter().any(|r| catalog.index().of(r.oid).is_some_and(|reach| reach.reads_hot(texts)));
             if let Some(slot) = resolved.hot.get_mut(at) {
                 *slot = hot;
             }
@@ -108,10 +87,7 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
         relations.any(|at| self.is_hot(at))
     }
 
-    pub(crate) fn marked(
-        &self,
-        relation: usize,
-    ) -> impl Iterator<Item = &'c Marked> + use<'_, 's, 'a, 'c> {
+    pub(crate) fn marked(&self, relation: usize) -> impl Iterator<Item = &'c Marked> + use<'_, 's, 'a, 'c> {
         self.candidates
             .get(relation)
             .into_iter()
@@ -172,10 +148,7 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
     /// Labelled columns that a subquery, join or CTE may hand out: any of its columns may be any of them.
     fn outputs_under(&self, item: &Item<'a>) -> Hits {
         let mut hits = Hits::new();
-        let cte = item
-            .relations
-            .clone()
-            .next().and_then(|at| self.seen.relations.get(at)).and_then(|r| r.cte);
+        let cte = item.relations.clone().next().and_then(|at| self.seen.relations.get(at)).and_then(|r| r.cte);
         let columns = match (item.base, cte.and_then(|cte| self.seen.ctes.get(cte))) {
             (true, Some(cte)) => cte.columns.clone(),
             (true, None) => return hits,
@@ -217,11 +190,7 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
     }
 
     pub(crate) fn tainted(&self, name: &str) -> Hits {
-        self.tainted
-            .iter()
-            .filter(|(known, _)| *known == name)
-            .map(|(_, hit)| *hit)
-            .collect()
+        self.tainted.iter().filter(|(known, _)| *known == name).map(|(_, hit)| *hit).collect()
     }
 
     /// Every labelled column under these relations, CTEs followed.
@@ -285,10 +254,7 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
     }
 
     fn items<'i>(&'i self, alias: &'i str) -> impl Iterator<Item = &'i Item<'a>> {
-        self.seen
-            .items
-            .iter()
-            .filter(move |item| item.alias == alias)
+        self.seen.items.iter().filter(move |item| item.alias == alias)
     }
 
     /// Whether `qualifier.name` is sure to be a column, not a function called on the row.
@@ -307,9 +273,9 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
                 .filter_map(|cte| self.seen.ctes.get(cte));
             return ctes.into_iter().any(|cte| cte.exposed.contains(&name))
                 || item.relations.clone().all(|at| {
-                    self.candidates.get(at).is_some_and(|found| {
-                        !found.is_empty() && found.iter().all(|r| r.column(name).is_some())
-                    })
+                    self.candidates
+                        .get(at)
+                        .is_some_and(|found| !found.is_empty() && found.iter().all(|r| r.column(name).is_some()))
                 });
         }
         false
@@ -351,21 +317,14 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
             None => self.items(last).collect::<SmallVec<[&Item<'a>; 2]>>(),
             Some(qualifier) => self
                 .items(qualifier)
-                .filter(|item| {
-                    !(known_name || SYSTEM_COLUMNS.contains(last) || self.is_column(item, last))
-                })
+                .filter(|item| !(known_name || SYSTEM_COLUMNS.contains(last) || self.is_column(item, last)))
                 .collect(),
         };
         for item in row {
             for (id, why) in self.under(item.relations.clone()) {
                 match why {
                     Why::Label(label) | Why::Row(_, label) => {
-                        found.violation(
-                            id,
-                            label,
-                            Place::of(Rule::WholeRow, "whole row"),
-                            column.position,
-                        );
+                        found.violation(id, label, Place::of(Rule::WholeRow, "whole row"), column.position);
                     }
                     Why::Text => found.catalog_text(id, column.position),
                 }
@@ -382,12 +341,7 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
                 continue;
             }
             for at in item.relations.clone() {
-                let own = self
-                    .candidates
-                    .get(at)
-                    .into_iter()
-                    .flatten()
-                    .any(|r| !r.system);
+                let own = self.candidates.get(at).into_iter().flatten().any(|r| !r.system);
                 if !own {
                     continue;
                 }
@@ -428,11 +382,8 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
                     candidates.push((id, why));
                 }
                 Why::Label(label) => {
-                    let place = if column.place.rule == Rule::Derived {
-                        Place::of(Rule::WholeRow, "*")
-                    } else {
-                        column.place
-                    };
+                    let place =
+                        if column.place.rule == Rule::Derived { Place::of(Rule::WholeRow, "*") } else { column.place };
                     found.violation(id, label, place, column.position);
                 }
                 // Under a set operation the server no longer says where a column comes from.
@@ -445,11 +396,7 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
             }
         }
         if !candidates.is_empty() {
-            found.candidates.push(Candidate {
-                position: column.position,
-                hits: candidates,
-                place: column.place,
-            });
+            found.candidates.push(Candidate { position: column.position, hits: candidates, place: column.place });
         }
     }
 
@@ -494,12 +441,7 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
                 continue;
             };
             for (id, label) in &reach.view {
-                found.violation(
-                    *id,
-                    *label,
-                    Place::of(Rule::View, "view"),
-                    relation.position,
-                );
+                found.violation(*id, *label, Place::of(Rule::View, "view"), relation.position);
             }
             if let Some(opaque) = &reach.opaque {
                 let construct = format!("view {} (function {opaque})", candidate.name);
@@ -541,11 +483,7 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
             let plain = merge.relations.clone().all(|at| {
                 self.seen.relations.get(at).is_some_and(|r| r.cte.is_none())
                     && self.candidates.get(at).is_some_and(|c| !c.is_empty())
-            }) && self
-                .seen
-                .items
-                .iter()
-                .all(|item| item.base && item.names.is_empty());
+            }) && self.seen.items.iter().all(|item| item.base && item.names.is_empty());
             for (id, why) in self.under(merge.relations.clone()) {
                 let (Why::Label(label) | Why::Row(_, label)) = why else {
                     continue;
@@ -553,11 +491,9 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
                 let shared = !plain || {
                     let name = self.catalog.column(id).map(|c| &*c.name);
                     let holders = merge.relations.clone().filter(|at| {
-                        self.candidates.get(*at).is_some_and(|found| {
-                            found
-                                .iter()
-                                .any(|r| name.is_some_and(|n| r.column(n).is_some()))
-                        })
+                        self.candidates
+                            .get(*at)
+                            .is_some_and(|found| found.iter().any(|r| name.is_some_and(|n| r.column(n).is_some())))
                     });
                     holders.count() > 1
                 };
@@ -571,20 +507,12 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
     fn ordinals(&self, found: &mut Found) {
         for ordinal in &self.seen.ordinals {
             let place = Place::filter(ordinal.construct);
-            for column in ordinal
-                .columns
-                .iter()
-                .filter_map(|at| self.seen.columns.get(*at))
-            {
+            for column in ordinal.columns.iter().filter_map(|at| self.seen.columns.get(*at)) {
                 let mut reached = Found::default();
                 self.column(column, &mut reached);
                 for candidate in reached.candidates {
                     if column.star {
-                        found.ordinals.push(Candidate {
-                            position: ordinal.position,
-                            hits: candidate.hits,
-                            place,
-                        });
+                        found.ordinals.push(Candidate { position: ordinal.position, hits: candidate.hits, place });
                     } else {
                         for (id, why) in candidate.hits {
                             if let Why::Label(label) = why {
@@ -625,6 +553,10 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
                     found.violation(marked.id, label, Place::filter("EXPLAIN"), store.position);
                     continue;
                 }
+                if self.seen.conflicts.contains(&store.relation) {
+                    // Whether a row was inserted tells whether the value was there.
+                    found.violation(marked.id, label, Place::filter("ON CONFLICT"), store.position);
+                }
                 match store.value {
                     Value::Parameter(number) => {
                         found.stored(marked.id, label, store.access);
@@ -658,86 +590,6 @@ impl Reach {
             || !self.view.is_empty()
             || self.opaque.is_some()
     }
-}
-
-/// The labelled columns of one statement, as far as the arbiter can tell.
-#[derive(Debug, Default)]
-pub(crate) struct Found {
-    pub columns: Vec<ColumnUse>,
-    pub violations: Vec<Violation>,
-    /// Bare in a select list: outputs, if the shape agrees.
-    pub candidates: Vec<Candidate>,
-    /// Positions in ORDER BY behind a star: harmless, if the shape finds an unlabelled column there.
-    pub ordinals: Vec<Candidate>,
-    pub parameters: SmallVec<[(u16, ColumnId, LabelId); 2]>,
-}
-
-impl Found {
-    pub(crate) fn violation(
-        &mut self,
-        column: ColumnId,
-        label: LabelId,
-        place: Place,
-        position: usize,
-    ) {
-        let how = Use::Violation(Violation {
-            rule: if label == builtin::STATISTICS {
-                Rule::Statistics
-            } else {
-                place.rule
-            },
-            construct: place.construct.into(),
-            position: known(position),
-        });
-        self.used(ColumnUse { column, label, how });
-    }
-
-    pub(crate) fn stored(&mut self, column: ColumnId, label: LabelId, access: Access) {
-        self.used(ColumnUse {
-            column,
-            label,
-            how: Use::Stored(access),
-        });
-    }
-
-    pub(crate) fn output(&mut self, column: ColumnId, label: LabelId) {
-        self.used(ColumnUse {
-            column,
-            label,
-            how: Use::Output,
-        });
-    }
-
-    fn catalog_text(&mut self, column: ColumnId, position: usize) {
-        let how = Use::Violation(Violation {
-            rule: Rule::CatalogText,
-            construct: "catalog text".into(),
-            position: known(position),
-        });
-        self.used(ColumnUse {
-            column,
-            label: builtin::CATALOG_TEXT,
-            how,
-        });
-    }
-
-    fn used(&mut self, column_use: ColumnUse) {
-        if !self.columns.contains(&column_use) {
-            self.columns.push(column_use);
-        }
-    }
-
-    pub(crate) fn other(&mut self, rule: Rule, construct: &str, position: usize) {
-        self.violations.push(Violation {
-            rule,
-            construct: construct.into(),
-            position: known(position),
-        });
-    }
-}
-
-pub(crate) fn known(position: usize) -> Option<usize> {
-    (position != usize::MAX).then_some(position)
 }
 
 /// Every relation that a name may mean: the firewall does not trust its idea of `search_path`.

@@ -63,16 +63,10 @@ pub fn may_set(name: &str, value: Option<&str>) -> bool {
     match (name.as_str(), value) {
         // What every restricted session has anyway; drivers send it.
         ("standard_conforming_strings", Some(value)) => {
-            matches!(
-                value.to_ascii_lowercase().as_str(),
-                "on" | "true" | "yes" | "1"
-            )
+            matches!(value.to_ascii_lowercase().as_str(), "on" | "true" | "yes" | "1")
         }
         ("client_encoding", Some(value)) => {
-            matches!(
-                value.to_ascii_lowercase().as_str(),
-                "utf8" | "utf-8" | "unicode"
-            )
+            matches!(value.to_ascii_lowercase().as_str(), "utf8" | "utf-8" | "unicode")
         }
         _ => false,
     }

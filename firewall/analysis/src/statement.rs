@@ -5,19 +5,15 @@ use crate::arbiter::{self, Seen};
 use crate::bodies;
 use crate::catalog::Catalog;
 use crate::facts::{Access, Kind, Output, RelationUse, Rule, Statement, Use};
+use crate::found::{Found, known};
 use crate::functions::{self, Class};
 use crate::names::SessionNames;
-use crate::resolve::{Found, Resolved, known};
+use crate::resolve::Resolved;
 use crate::settings;
 use crate::shape;
 
 /// Judges what the arbiter saw.
-pub(crate) fn judge(
-    text: &str,
-    mut seen: Seen<'_>,
-    catalog: &Catalog,
-    session: &SessionNames,
-) -> Statement {
+pub(crate) fn judge(text: &str, mut seen: Seen<'_>, catalog: &Catalog, session: &SessionNames) -> Statement {
     let mut effect = std::mem::take(&mut seen.effect);
     let own_violations = std::mem::take(&mut seen.violations);
     let seen = seen;
@@ -35,22 +31,13 @@ pub(crate) fn judge(
     for function in &seen.functions {
         texts |= self::function(function, catalog, own_text, &mut found);
     }
-    names(
-        &seen.operators,
-        &catalog.foreign_operators,
-        "operator",
-        &mut found,
-    );
+    names(&seen.operators, &catalog.foreign_operators, "operator", &mut found);
     names(&seen.types, &catalog.foreign_types, "type", &mut found);
     names(&seen.types, &catalog.active_domains, "domain", &mut found);
     if let Some((version, position)) = seen.newer_syntax
         && catalog.server_version < version
     {
-        found.other(
-            Rule::Parser,
-            "syntax that this server reads otherwise",
-            position,
-        );
+        found.other(Rule::Parser, "syntax that this server reads otherwise", position);
     }
 
     let mut outputs = None;
@@ -79,10 +66,7 @@ pub(crate) fn judge(
     let mut taints = false;
     for (relation, candidates) in seen.relations.iter().zip(&resolved.candidates) {
         for candidate in candidates {
-            let one = RelationUse {
-                oid: candidate.oid,
-                access: relation.access,
-            };
+            let one = RelationUse { oid: candidate.oid, access: relation.access };
             if !relations.contains(&one) {
                 relations.push(one);
             }
@@ -94,10 +78,7 @@ pub(crate) fn judge(
     }
     if let crate::facts::Effect::Catalog { creates } = &mut effect {
         // What would hold labelled columns is refused; no one may take its name for harmless.
-        let labelled = found
-            .columns
-            .iter()
-            .any(|used| matches!(used.how, Use::Violation(_)));
+        let labelled = found.columns.iter().any(|used| matches!(used.how, Use::Violation(_)));
         if labelled {
             creates.clear();
         }
@@ -149,25 +130,12 @@ fn with_texts(
             found.other(Rule::CatalogText, "catalog text beside *", usize::MAX);
             None
         }
-        None if any && found.columns.is_empty() => Some(
-            marks
-                .iter()
-                .map(|mark| {
-                    if *mark {
-                        Output::CatalogText
-                    } else {
-                        Output::Free
-                    }
-                })
-                .collect(),
-        ),
+        None if any && found.columns.is_empty() => {
+            Some(marks.iter().map(|mark| if *mark { Output::CatalogText } else { Output::Free }).collect())
+        }
         None => {
             if any {
-                found.other(
-                    Rule::CatalogText,
-                    "catalog text beside labelled columns",
-                    usize::MAX,
-                );
+                found.other(Rule::CatalogText, "catalog text beside labelled columns", usize::MAX);
             }
             None
         }
@@ -175,16 +143,11 @@ fn with_texts(
 }
 
 fn touches_system(resolved: &Resolved<'_, '_, '_>) -> bool {
-    resolved
-        .seen
-        .relations
-        .iter()
-        .zip(&resolved.candidates)
-        .any(|(relation, candidates)| {
-            candidates.iter().any(|c| c.system)
-                && (!matches!(relation.access, Access::Read | Access::Lock)
-                    || candidates.iter().any(|c| &*c.schema == "pg_toast"))
-        })
+    resolved.seen.relations.iter().zip(&resolved.candidates).any(|(relation, candidates)| {
+        candidates.iter().any(|c| c.system)
+            && (!matches!(relation.access, Access::Read | Access::Lock)
+                || candidates.iter().any(|c| &*c.schema == "pg_toast"))
+    })
 }
 
 /// Judges one call; true if it is a catalog text where that is allowed.
@@ -199,11 +162,7 @@ fn function(call: &FunctionRef<'_>, catalog: &Catalog, text: &str, found: &mut F
     }
     let mut defined = false;
     for function in catalog.functions(call.name) {
-        if call
-            .schema
-            .is_some_and(|schema| schema != &*function.schema)
-            || &*function.schema == "information_schema"
-        {
+        if call.schema.is_some_and(|schema| schema != &*function.schema) || &*function.schema == "information_schema" {
             continue;
         }
         defined = true;
@@ -251,18 +210,13 @@ fn session_function(call: &FunctionRef<'_>, text: &str, found: &mut Found) {
                 None => settings::is_known_statement(text),
             };
             if !allowed {
-                let construct = format!(
-                    "set_config of {}",
-                    call.literal.unwrap_or("a computed name")
-                );
+                let construct = format!("set_config of {}", call.literal.unwrap_or("a computed name"));
                 found.other(Rule::Setting, &construct, call.position);
             }
         }
         "pg_notify" => {
-            if call
-                .literal
-                .is_none_or(|channel| channel.starts_with("ringfence"))
-            {
+            let own = |channel: &str| channel.starts_with("ringfence");
+            if call.literal.is_none_or(own) {
                 found.other(Rule::Admin, "pg_notify", call.position);
             }
         }
@@ -270,12 +224,7 @@ fn session_function(call: &FunctionRef<'_>, text: &str, found: &mut Found) {
     }
 }
 
-fn names(
-    used: &[NameRef<'_>],
-    foreign: &foldhash::HashSet<Box<str>>,
-    what: &str,
-    found: &mut Found,
-) {
+fn names(used: &[NameRef<'_>], foreign: &foldhash::HashSet<Box<str>>, what: &str, found: &mut Found) {
     if foreign.is_empty() {
         return;
     }

@@ -1,10 +1,5 @@
 //! Golden cases: a statement, and the facts that a person expects of it. `tests/golden/README.md` describes the format.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod common;
 
@@ -23,15 +18,10 @@ fn golden() {
     for (file, text) in common::case_files() {
         for case in text.split("\n== ").skip(1) {
             let (title, rest) = case.split_once('\n').unwrap();
-            let (sql, expected) = rest
-                .split_once("\n--\n")
-                .unwrap_or_else(|| panic!("{file}: {title}: no --"));
+            let (sql, expected) = rest.split_once("\n--\n").unwrap_or_else(|| panic!("{file}: {title}: no --"));
             count += 1;
-            let expected: Vec<&str> = expected
-                .lines()
-                .map(str::trim)
-                .filter(|l| !l.is_empty() && !l.starts_with('#'))
-                .collect();
+            let expected: Vec<&str> =
+                expected.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')).collect();
             let got = describe(&bank, sql);
             if let Err(why) = compare(&expected, &got) {
                 let got = got.join("\n    ");
@@ -48,9 +38,7 @@ fn describe(bank: &Bank, sql: &str) -> Vec<String> {
     let analysis = match analyse(sql, &bank.catalog, &bank.session) {
         Ok(analysis) => analysis,
         Err(error) => {
-            let at = error
-                .position
-                .map_or_else(|| "?".into(), |p| p.to_string());
+            let at = error.position.map_or_else(|| "?".into(), |p| p.to_string());
             return vec![format!("error {} at {at}", error.sqlstate)];
         }
     };

@@ -1,10 +1,5 @@
 //! No text may abort or hang the process, and whatever is refused is refused by an answer.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod common;
 
@@ -96,9 +91,7 @@ fn odd_bytes() {
 #[test]
 fn syntax_errors_have_the_servers_words_and_place() {
     let bank = Bank::load();
-    let error = |text: &str| -> SyntaxError {
-        analyse(text, &bank.catalog, &bank.session).unwrap_err()
-    };
+    let error = |text: &str| -> SyntaxError { analyse(text, &bank.catalog, &bank.session).unwrap_err() };
     let cases = [
         ("SELEC 1", "syntax error at or near \"SELEC\"", Some(0)),
         ("SELECT 1 FROM a WHERE", "syntax error at end of input", Some(21)),
@@ -132,7 +125,11 @@ fn tools_of_the_server_are_understood() {
     for text in common::statements("tools.sql") {
         let analysis = analyse(&text, &bank.catalog, &bank.session).unwrap();
         for statement in &analysis.statements {
-            assert!(statement.violations.is_empty() && statement.columns.is_empty(), "{text}\n{:?}", statement.violations);
+            assert!(
+                statement.violations.is_empty() && statement.columns.is_empty(),
+                "{text}\n{:?}",
+                statement.violations
+            );
         }
     }
 }

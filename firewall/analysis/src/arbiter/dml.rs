@@ -7,10 +7,7 @@ use super::walk::{QueryPlace, Walker, literal, offset};
 use super::{ConstValue, Node, nodes, raw};
 use crate::facts::{Access, Rule};
 
-const RETURNING: Place = Place {
-    construct: "RETURNING",
-    ..Place::OUTPUT
-};
+const RETURNING: Place = Place { construct: "RETURNING", ..Place::OUTPUT };
 
 impl<'a> Walker<'a> {
     pub(super) fn insert(&mut self, insert: &'a nodes::InsertStmt) {
@@ -24,11 +21,9 @@ impl<'a> Walker<'a> {
             .cols()
             .iter()
             .filter_map(|column| match column {
-                Node::ResTarget(column) => Some((
-                    column.name().unwrap_or_default(),
-                    offset(column.location),
-                    column.indirection().is_empty(),
-                )),
+                Node::ResTarget(column) => {
+                    Some((column.name().unwrap_or_default(), offset(column.location), column.indirection().is_empty()))
+                }
                 _ => None,
             })
             .collect();
@@ -58,8 +53,11 @@ impl<'a> Walker<'a> {
                 columns: 0..0,
                 exposed: Vec::new(),
                 base: true,
-            join: false,
+                join: false,
             });
+            if conflict.infer().is_none_or(|infer| infer.index_elems().is_empty()) {
+                self.seen.conflicts.push(target);
+            }
             if let Some(infer) = conflict.infer() {
                 for element in infer.index_elems() {
                     if let Node::IndexElem(element) = element
@@ -80,12 +78,7 @@ impl<'a> Walker<'a> {
         self.leave(scope);
     }
 
-    fn insert_source(
-        &mut self,
-        source: &'a nodes::SelectStmt,
-        target: usize,
-        named: &[(&'a str, usize, bool)],
-    ) {
+    fn insert_source(&mut self, source: &'a nodes::SelectStmt, target: usize, named: &[(&'a str, usize, bool)]) {
         let column_at = |index: usize| match named.get(index) {
             Some((name, position, _)) => (StoreColumn::Named(name), *position),
             None => (StoreColumn::At(index), usize::MAX),
@@ -95,32 +88,17 @@ impl<'a> Walker<'a> {
         for row in source.values_lists() {
             for (index, value) in row.as_node_list().into_iter().flatten().enumerate() {
                 let (column, position) = column_at(index);
-                let value = if whole(index) {
-                    value_of(value)
-                } else {
-                    Value::Other
-                };
-                stores.push(Store {
-                    relation: target,
-                    access: Access::Insert,
-                    column,
-                    position,
-                    value,
-                });
+                let value = if whole(index) { value_of(value) } else { Value::Other };
+                stores.push(Store { relation: target, access: Access::Insert, column, position, value });
             }
         }
         if source.values_lists().is_empty() {
-            let items: Vec<Value> = source
-                .target_list()
-                .iter()
-                .map(|t| value_of(t.val()))
-                .collect();
+            let items: Vec<Value> = source.target_list().iter().map(|t| value_of(t.val())).collect();
             let starred = source.target_list().iter().any(|target| {
                 matches!(target.val(), Node::ColumnRef(column)
                     if column.fields().iter().any(|field| matches!(field, Node::A_Star(_))))
             });
-            let plain = source.op == raw::SetOperation::SETOP_NONE
-                && items.iter().all(|value| *value != Value::Other);
+            let plain = source.op == raw::SetOperation::SETOP_NONE && items.iter().all(|value| *value != Value::Other);
             if starred || source.op != raw::SetOperation::SETOP_NONE {
                 // Which item goes where is not known here: all of them, or none, may be stored anywhere.
                 let value = if plain { Value::Column } else { Value::Other };
@@ -159,13 +137,7 @@ impl<'a> Walker<'a> {
             }
         }
         self.seen.stores.append(&mut stores);
-        self.query(
-            source,
-            QueryPlace {
-                bare: Place::of(Rule::Flow, "INSERT"),
-                outermost: false,
-            },
-        );
+        self.query(source, QueryPlace { bare: Place::of(Rule::Flow, "INSERT"), outermost: false });
     }
 
     pub(super) fn update(&mut self, update: &'a nodes::UpdateStmt) {
@@ -176,7 +148,7 @@ impl<'a> Walker<'a> {
         };
         let target = self.relation_item(target, Access::Update);
         for item in update.from_clause() {
-            self.from_item(item, true);
+            self.range_item(item, true);
         }
         let from = first..self.seen.relations.len();
         for column in update.target_list() {
@@ -232,7 +204,7 @@ impl<'a> Walker<'a> {
         };
         self.relation_item(target, Access::Delete);
         for item in delete.using_clause() {
-            self.from_item(item, true);
+            self.range_item(item, true);
         }
         let from = first..self.seen.relations.len();
         self.expression(delete.where_clause(), Place::filter("WHERE"));
@@ -247,7 +219,7 @@ impl<'a> Walker<'a> {
             return self.unread("MERGE without a target");
         };
         let target = self.relation_item(target, Access::Update);
-        self.from_item(merge.source_relation(), false);
+        self.range_item(merge.source_relation(), false);
         let from = first..self.seen.relations.len();
         self.expression(merge.join_condition(), Place::filter("MERGE ON"));
         for clause in merge.merge_when_clauses() {
@@ -298,7 +270,7 @@ impl<'a> Walker<'a> {
                     columns: 0..0,
                     exposed: Vec::new(),
                     base: true,
-            join: false,
+                    join: false,
                 });
             }
         }
@@ -330,9 +302,7 @@ impl<'a> Walker<'a> {
 /// What kind of value an expression is.
 fn value_of(node: Node<'_>) -> Value {
     match node {
-        Node::ParamRef(parameter) => {
-            u16::try_from(parameter.number).map_or(Value::Other, Value::Parameter)
-        }
+        Node::ParamRef(parameter) => u16::try_from(parameter.number).map_or(Value::Other, Value::Parameter),
         Node::A_Const(constant) => Value::Literal {
             token: matches!(constant.val(), Some(ConstValue::String(text)) if text.starts_with("rf1_")),
         },
@@ -344,27 +314,18 @@ fn value_of(node: Node<'_>) -> Value {
             plain => plain,
         },
         Node::A_ArrayExpr(array) => {
-            let token = array
-                .elements()
-                .iter()
-                .any(|e| literal(e).is_some_and(|text| text.starts_with("rf1_")));
-            if array
-                .elements()
-                .iter()
-                .all(|e| matches!(value_of(e), Value::Literal { .. }))
-            {
+            let token = array.elements().iter().any(|e| literal(e).is_some_and(|text| text.starts_with("rf1_")));
+            if array.elements().iter().all(|e| matches!(value_of(e), Value::Literal { .. })) {
                 Value::Literal { token }
             } else {
                 Value::Other
             }
         }
         // -1
-        Node::A_Expr(operation) if matches!(operation.lexpr(), Node::None) => {
-            match value_of(operation.rexpr()) {
-                Value::Literal { token: false } => Value::Literal { token: false },
-                _ => Value::Other,
-            }
-        }
+        Node::A_Expr(operation) if matches!(operation.lexpr(), Node::None) => match value_of(operation.rexpr()) {
+            Value::Literal { token: false } => Value::Literal { token: false },
+            _ => Value::Other,
+        },
         _ => Value::Other,
     }
 }

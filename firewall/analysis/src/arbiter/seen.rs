@@ -25,22 +25,11 @@ impl Place {
     }
 
     pub(crate) const fn of(rule: Rule, construct: &'static str) -> Self {
-        Self {
-            rule,
-            construct,
-            output: false,
-            text: false,
-            tested: false,
-        }
+        Self { rule, construct, output: false, text: false, tested: false }
     }
 
-    pub(crate) const OUTPUT: Self = Self {
-        rule: Rule::Derived,
-        construct: "select list",
-        output: true,
-        text: true,
-        tested: false,
-    };
+    pub(crate) const OUTPUT: Self =
+        Self { rule: Rule::Derived, construct: "select list", output: true, text: true, tested: false };
 }
 
 #[derive(Debug)]
@@ -178,6 +167,8 @@ pub(crate) struct Seen<'a> {
     pub merges: Vec<Merge<'a>>,
     pub ordinals: Vec<Ordinal>,
     pub stores: Vec<Store<'a>>,
+    /// Targets of INSERT … ON CONFLICT where any unique constraint may be the one.
+    pub conflicts: Vec<usize>,
     /// Outermost select list: which items are catalog text, if there is no star in it.
     pub text_outputs: Option<Vec<bool>>,
     /// There is a star in it.
@@ -210,6 +201,7 @@ impl<'a> Seen<'a> {
             merges: Vec::new(),
             ordinals: Vec::new(),
             stores: Vec::new(),
+            conflicts: Vec::new(),
             text_outputs: None,
             starred: false,
             violations: Vec::new(),
@@ -226,16 +218,7 @@ impl<'a> Seen<'a> {
         known.0 = known.0.max(version);
     }
 
-    pub(crate) fn violation(
-        &mut self,
-        rule: Rule,
-        construct: impl AsRef<str>,
-        position: Option<usize>,
-    ) {
-        self.violations.push(Violation {
-            rule,
-            construct: construct.as_ref().into(),
-            position,
-        });
+    pub(crate) fn violation(&mut self, rule: Rule, construct: impl AsRef<str>, position: Option<usize>) {
+        self.violations.push(Violation { rule, construct: construct.as_ref().into(), position });
     }
 }

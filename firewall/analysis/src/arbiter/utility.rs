@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::seen::{Place, Seen};
-use super::walk::{QueryPlace, Walker, literal, qualified};
+use super::walk::{QueryPlace, Walker, literal};
 use super::{Node, nodes, raw};
 use crate::facts::{Access, Effect, Kind, Rule};
 use crate::settings;
@@ -11,13 +11,7 @@ use crate::settings;
 /// Walks one statement.
 pub(super) fn statement<'a>(text: &'a str, range: Range<usize>, node: Node<'a>) -> Seen<'a> {
     let mut walker = Walker::new(text, Seen::new(range));
-    walker.statement(
-        node,
-        QueryPlace {
-            bare: Place::OUTPUT,
-            outermost: true,
-        },
-    );
+    walker.statement(node, QueryPlace { bare: Place::OUTPUT, outermost: true });
     walker.seen
 }
 
@@ -64,16 +58,13 @@ impl<'a> Walker<'a> {
                 }
                 let bare = Place::filter("EXPLAIN");
                 let kept = (self.seen.kind, self.seen.verb);
-                self.statement(
-                    explain.query(),
-                    QueryPlace {
-                        bare,
-                        outermost: false,
-                    },
-                );
+                self.statement(explain.query(), QueryPlace { bare, outermost: false });
                 (self.seen.kind, self.seen.verb) = kept;
                 self.seen.query = false;
-                self.seen.effect = Effect::None;
+                if matches!(self.seen.effect, Effect::Execute(_)) {
+                    self.seen.violation(Rule::StatementKind, "EXPLAIN EXECUTE", None);
+                    self.seen.effect = Effect::None;
+                }
                 for column in &mut self.seen.columns {
                     column.place = Place::filter("EXPLAIN");
                 }
@@ -144,16 +135,10 @@ impl<'a> Walker<'a> {
             Node::CreateTableAsStmt(create) => {
                 self.seen.writes = true;
                 match create.query() {
-                    Node::SelectStmt(select) => self.query(
-                        select,
-                        QueryPlace {
-                            bare: Place::of(Rule::Flow, "CREATE TABLE AS"),
-                            outermost: false,
-                        },
-                    ),
+                    Node::SelectStmt(select) => self
+                        .query(select, QueryPlace { bare: Place::of(Rule::Flow, "CREATE TABLE AS"), outermost: false }),
                     Node::ExecuteStmt(_) => {
-                        self.seen
-                            .violation(Rule::Flow, "CREATE TABLE AS EXECUTE", None);
+                        self.seen.violation(Rule::Flow, "CREATE TABLE AS EXECUTE", None);
                     }
                     other => {
                         self.expression(other, Place::of(Rule::Flow, "CREATE TABLE AS"));
@@ -181,15 +166,18 @@ impl<'a> Walker<'a> {
 
     fn modify(&mut self, node: Node<'a>, kind: Kind, verb: &'static str, place: QueryPlace) {
         self.is(kind, verb);
-        self.seen.query = true;
+        self.seen.query = match node {
+            Node::InsertStmt(insert) => insert.returning_clause().is_some(),
+            Node::UpdateStmt(update) => update.returning_clause().is_some(),
+            Node::DeleteStmt(delete) => delete.returning_clause().is_some(),
+            Node::MergeStmt(merge) => merge.returning_clause().is_some(),
+            _ => false,
+        };
         let columns = self.seen.columns.len();
         self.data_modifying(node);
         if !place.bare.output {
             for column in self.seen.columns.iter_mut().skip(columns) {
-                column.place = Place {
-                    output: false,
-                    ..place.bare
-                };
+                column.place = Place { output: false, ..place.bare };
             }
         }
     }
@@ -202,37 +190,22 @@ impl<'a> Walker<'a> {
             self.is(Kind::CopyOut, "COPY");
         }
         if copy.is_program {
-            self.seen
-                .violation(Rule::Admin, "COPY PROGRAM", Some(self.seen.range.start));
+            self.seen.violation(Rule::Admin, "COPY PROGRAM", Some(self.seen.range.start));
         } else if copy.filename().is_some() {
-            self.seen.violation(
-                Rule::Admin,
-                "COPY with a server file",
-                Some(self.seen.range.start),
-            );
+            self.seen.violation(Rule::Admin, "COPY with a server file", Some(self.seen.range.start));
         }
         for option in copy.options() {
             self.generic(Node::DefElem(option), Place::of(Rule::Copy, "COPY option"));
         }
         if let Some(relation) = copy.relation() {
-            let access = if copy.is_from {
-                Access::Insert
-            } else {
-                Access::Read
-            };
+            let access = if copy.is_from { Access::Insert } else { Access::Read };
             self.relation_item(relation, access);
         }
         match copy.query() {
             Node::None => {}
             query => {
                 let kept = (self.seen.kind, self.seen.verb);
-                self.statement(
-                    query,
-                    QueryPlace {
-                        bare: Place::of(Rule::Copy, "COPY"),
-                        outermost: false,
-                    },
-                );
+                self.statement(query, QueryPlace { bare: Place::of(Rule::Copy, "COPY"), outermost: false });
                 (self.seen.kind, self.seen.verb) = kept;
                 self.seen.query = false;
             }
@@ -268,15 +241,9 @@ impl<'a> Walker<'a> {
                 let mut arguments = set.args().iter();
                 let value = arguments.next().and_then(literal);
                 let single = arguments.next().is_none();
-                (
-                    Kind::Set,
-                    "SET",
-                    settings::may_set(name, if single { value } else { None }),
-                )
+                (Kind::Set, "SET", settings::may_set(name, if single { value } else { None }))
             }
-            K::VAR_SET_DEFAULT | K::VAR_SET_CURRENT => {
-                (Kind::Set, "SET", settings::may_reset(name))
-            }
+            K::VAR_SET_DEFAULT | K::VAR_SET_CURRENT => (Kind::Set, "SET", settings::may_reset(name)),
             // SET TRANSACTION, SET SESSION CHARACTERISTICS; the snapshot of another session is its own.
             K::VAR_SET_MULTI => (Kind::Set, "SET", true),
             K::VAR_RESET => (Kind::Reset, "RESET", settings::may_reset(name)),
@@ -287,16 +254,14 @@ impl<'a> Walker<'a> {
         self.is(kind, verb);
         if !allowed {
             let construct = format!("{verb} {name}");
-            self.seen
-                .violation(Rule::Setting, construct, Some(self.seen.range.start));
+            self.seen.violation(Rule::Setting, construct, Some(self.seen.range.start));
         }
     }
 
     fn channel(&mut self, channel: &str) {
         if channel.starts_with("ringfence") {
             let construct = format!("channel {channel}");
-            self.seen
-                .violation(Rule::Admin, construct, Some(self.seen.range.start));
+            self.seen.violation(Rule::Admin, construct, Some(self.seen.range.start));
         }
     }
 
@@ -346,33 +311,17 @@ impl<'a> Walker<'a> {
                     ddl("CREATE SCHEMA")
                 }
             }
-            Node::VacuumStmt(vacuum) => (
-                Maintenance,
-                if vacuum.is_vacuumcmd {
-                    "VACUUM"
-                } else {
-                    "ANALYZE"
-                },
-                None,
-            ),
+            Node::VacuumStmt(vacuum) => (Maintenance, if vacuum.is_vacuumcmd { "VACUUM" } else { "ANALYZE" }, None),
             Node::ReindexStmt(_) => (Maintenance, "REINDEX", None),
             Node::ClusterStmt(_) => (Maintenance, "CLUSTER", None),
             Node::CheckPointStmt(_) => (Maintenance, "CHECKPOINT", Some(Rule::Admin)),
-            Node::RefreshMatViewStmt(_) => (
-                Maintenance,
-                "REFRESH MATERIALIZED VIEW",
-                Some(Rule::StatementKind),
-            ),
+            Node::RefreshMatViewStmt(_) => (Maintenance, "REFRESH MATERIALIZED VIEW", Some(Rule::StatementKind)),
             Node::DoStmt(_) => (Kind::Do, "DO", Some(Rule::StatementKind)),
             Node::CallStmt(_) => (Kind::Call, "CALL", Some(Rule::StatementKind)),
             Node::ViewStmt(_) => (Body, "CREATE VIEW", Some(Rule::StatementKind)),
             Node::CreateFunctionStmt(create) => (
                 Body,
-                if create.is_procedure {
-                    "CREATE PROCEDURE"
-                } else {
-                    "CREATE FUNCTION"
-                },
+                if create.is_procedure { "CREATE PROCEDURE" } else { "CREATE FUNCTION" },
                 Some(Rule::StatementKind),
             ),
             Node::AlterFunctionStmt(_) => (Body, "ALTER FUNCTION", Some(Rule::StatementKind)),
@@ -385,51 +334,37 @@ impl<'a> Walker<'a> {
             Node::CreateDomainStmt(_) => (Body, "CREATE DOMAIN", Some(Rule::StatementKind)),
             Node::AlterDomainStmt(_) => (Body, "ALTER DOMAIN", Some(Rule::StatementKind)),
             Node::CreateRangeStmt(_) => (Body, "CREATE TYPE", Some(Rule::StatementKind)),
-            Node::CreateOpClassStmt(_)
-            | Node::CreateOpFamilyStmt(_)
-            | Node::AlterOpFamilyStmt(_) => {
+            Node::CreateOpClassStmt(_) | Node::CreateOpFamilyStmt(_) | Node::AlterOpFamilyStmt(_) => {
                 (Body, "CREATE OPERATOR CLASS", Some(Rule::StatementKind))
             }
             Node::CreateEventTrigStmt(_) | Node::AlterEventTrigStmt(_) => {
                 (Body, "CREATE EVENT TRIGGER", Some(Rule::StatementKind))
             }
             Node::CreateStatsStmt(_) => (Body, "CREATE STATISTICS", Some(Rule::StatementKind)),
-            Node::GrantStmt(grant) => (
-                Admin,
-                if grant.is_grant { "GRANT" } else { "REVOKE" },
-                Some(Rule::Admin),
-            ),
-            Node::GrantRoleStmt(grant) => (
-                Admin,
-                if grant.is_grant {
-                    "GRANT ROLE"
-                } else {
-                    "REVOKE ROLE"
-                },
-                Some(Rule::Admin),
-            ),
-            Node::CreateRoleStmt(_) => (Admin, "CREATE ROLE", Some(Rule::Admin)),
-            Node::AlterRoleStmt(_) | Node::AlterRoleSetStmt(_) => {
-                (Admin, "ALTER ROLE", Some(Rule::Admin))
+            Node::GrantStmt(grant) => (Admin, if grant.is_grant { "GRANT" } else { "REVOKE" }, Some(Rule::Admin)),
+            Node::GrantRoleStmt(grant) => {
+                (Admin, if grant.is_grant { "GRANT ROLE" } else { "REVOKE ROLE" }, Some(Rule::Admin))
             }
+            Node::CreateRoleStmt(_) => (Admin, "CREATE ROLE", Some(Rule::Admin)),
+            Node::AlterRoleStmt(_) | Node::AlterRoleSetStmt(_) => (Admin, "ALTER ROLE", Some(Rule::Admin)),
             Node::DropRoleStmt(_) => (Admin, "DROP ROLE", Some(Rule::Admin)),
             Node::AlterSystemStmt(_) => (Admin, "ALTER SYSTEM", Some(Rule::Admin)),
-            Node::CreateExtensionStmt(_)
-            | Node::AlterExtensionStmt(_)
-            | Node::AlterExtensionContentsStmt(_) => (Admin, "CREATE EXTENSION", Some(Rule::Admin)),
+            Node::CreateExtensionStmt(_) | Node::AlterExtensionStmt(_) | Node::AlterExtensionContentsStmt(_) => {
+                (Admin, "CREATE EXTENSION", Some(Rule::Admin))
+            }
             Node::LoadStmt(_) => (Admin, "LOAD", Some(Rule::Admin)),
             Node::CreatedbStmt(_) => (Admin, "CREATE DATABASE", Some(Rule::Admin)),
             Node::DropdbStmt(_) => (Admin, "DROP DATABASE", Some(Rule::Admin)),
-            Node::AlterDatabaseStmt(_)
-            | Node::AlterDatabaseSetStmt(_)
-            | Node::AlterDatabaseRefreshCollStmt(_) => (Admin, "ALTER DATABASE", Some(Rule::Admin)),
+            Node::AlterDatabaseStmt(_) | Node::AlterDatabaseSetStmt(_) | Node::AlterDatabaseRefreshCollStmt(_) => {
+                (Admin, "ALTER DATABASE", Some(Rule::Admin))
+            }
             Node::AlterOwnerStmt(_) => (Admin, "ALTER … OWNER", Some(Rule::Admin)),
             Node::CreatePublicationStmt(_) | Node::AlterPublicationStmt(_) => {
                 (Admin, "CREATE PUBLICATION", Some(Rule::Admin))
             }
-            Node::CreateSubscriptionStmt(_)
-            | Node::AlterSubscriptionStmt(_)
-            | Node::DropSubscriptionStmt(_) => (Admin, "CREATE SUBSCRIPTION", Some(Rule::Admin)),
+            Node::CreateSubscriptionStmt(_) | Node::AlterSubscriptionStmt(_) | Node::DropSubscriptionStmt(_) => {
+                (Admin, "CREATE SUBSCRIPTION", Some(Rule::Admin))
+            }
             Node::CreateForeignServerStmt(_)
             | Node::AlterForeignServerStmt(_)
             | Node::CreateFdwStmt(_)
@@ -438,12 +373,8 @@ impl<'a> Walker<'a> {
             | Node::AlterUserMappingStmt(_)
             | Node::DropUserMappingStmt(_)
             | Node::ImportForeignSchemaStmt(_) => (Admin, "CREATE SERVER", Some(Rule::Admin)),
-            Node::DropOwnedStmt(_) | Node::ReassignOwnedStmt(_) => {
-                (Admin, "DROP OWNED", Some(Rule::Admin))
-            }
-            Node::AlterDefaultPrivilegesStmt(_) => {
-                (Admin, "ALTER DEFAULT PRIVILEGES", Some(Rule::Admin))
-            }
+            Node::DropOwnedStmt(_) | Node::ReassignOwnedStmt(_) => (Admin, "DROP OWNED", Some(Rule::Admin)),
+            Node::AlterDefaultPrivilegesStmt(_) => (Admin, "ALTER DEFAULT PRIVILEGES", Some(Rule::Admin)),
             Node::CreateTableSpaceStmt(_)
             | Node::DropTableSpaceStmt(_)
             | Node::AlterTableSpaceOptionsStmt(_)
@@ -458,9 +389,7 @@ impl<'a> Walker<'a> {
         match kind {
             Ddl => {
                 self.seen.writes = true;
-                self.seen.effect = Effect::Catalog {
-                    creates: Vec::new(),
-                };
+                self.seen.effect = Effect::Catalog { creates: Vec::new() };
                 self.ddl(node);
             }
             Maintenance => {
@@ -473,208 +402,9 @@ impl<'a> Walker<'a> {
             // Refused, or for unrestricted clients only; the catalog may change.
             Body | Admin | Kind::Do | Kind::Call => {
                 self.seen.writes = true;
-                self.seen.effect = Effect::Catalog {
-                    creates: Vec::new(),
-                };
+                self.seen.effect = Effect::Catalog { creates: Vec::new() };
             }
             _ => {}
-        }
-    }
-
-    fn ddl(&mut self, node: Node<'a>) {
-        let place = Place::of(Rule::Ddl, self.seen.verb);
-        match node {
-            Node::CreateStmt(create) => {
-                if let Some(target) = create.relation() {
-                    self.created_relation(target);
-                    self.creates(Some(target));
-                }
-                for element in create.table_elts() {
-                    self.expression(element, place);
-                }
-                self.expression_list(create.inh_relations(), place);
-                self.maybe(create.partbound().map(Node::PartitionBoundSpec), place);
-                self.maybe(create.partspec().map(Node::PartitionSpec), place);
-                self.maybe(create.of_typename().map(Node::TypeName), place);
-                for constraint in create.constraints() {
-                    self.expression(Node::Constraint(constraint), place);
-                }
-                self.expression_list(create.nnconstraints(), place);
-                self.expression_list(create.options(), place);
-            }
-            Node::CreateSeqStmt(create) => {
-                if let Some(target) = create.sequence() {
-                    self.created_relation(target);
-                    self.creates(Some(target));
-                }
-                for option in create.options() {
-                    self.sequence_option(option, place);
-                }
-            }
-            Node::AlterSeqStmt(alter) => {
-                if let Some(target) = alter.sequence() {
-                    let at = self.relation(target, Access::Ddl);
-                    self.may_miss(at, alter.missing_ok);
-                }
-                for option in alter.options() {
-                    self.sequence_option(option, place);
-                }
-            }
-            Node::CompositeTypeStmt(create) => {
-                if let Some(target) = create.typevar() {
-                    self.created_relation(target);
-                }
-                for column in create.coldeflist() {
-                    self.expression(Node::ColumnDef(column), place);
-                }
-            }
-            Node::IndexStmt(index) => {
-                for element in index.index_params() {
-                    self.index_column(element, place);
-                }
-                for element in index.index_including_params() {
-                    if let Node::IndexElem(element) = element {
-                        self.index_column(element, place);
-                    }
-                }
-                self.generic(node, place);
-            }
-            Node::DropStmt(drop) => {
-                for object in drop.objects() {
-                    self.named_object(drop.remove_type, object, drop.missing_ok);
-                }
-            }
-            Node::CommentStmt(comment) => {
-                self.named_object(comment.objtype, comment.object(), false);
-            }
-            Node::AlterTableStmt(alter) => {
-                self.generic(node, place);
-                if alter.missing_ok {
-                    self.may_miss(0, true);
-                }
-            }
-            Node::RenameStmt(rename) => {
-                // A rename can bring a labelled name onto another column: the new name counts as well.
-                if let Some(relation) = rename.relation() {
-                    let at = self.relation(relation, Access::Ddl);
-                    self.may_miss(at, rename.missing_ok);
-                }
-                if rename.rename_type == raw::ObjectType::OBJECT_TABLE
-                    && let (Some(name), Effect::Catalog { creates }) =
-                        (rename.newname(), &mut self.seen.effect)
-                {
-                    creates.push(name.into());
-                }
-            }
-            Node::AlterObjectSchemaStmt(alter) => {
-                if let Some(relation) = alter.relation() {
-                    let at = self.relation(relation, Access::Ddl);
-                    self.may_miss(at, alter.missing_ok);
-                }
-            }
-            // Names of types, schemas and values only.
-            Node::CreateEnumStmt(_) | Node::AlterEnumStmt(_) | Node::CreateSchemaStmt(_) => {}
-            other => self.generic(other, place),
-        }
-        for relation in &mut self.seen.relations {
-            relation.access = Access::Ddl;
-            relation.cte = None;
-        }
-    }
-
-    fn sequence_option(&mut self, option: Node<'a>, place: Place) {
-        match option {
-            // OWNED BY table.column
-            Node::DefElem(element) if element.defname() == Some("owned_by") => {
-                if let Node::NodeList(parts) = element.arg() {
-                    let mut parts = parts.iter().filter_map(Node::as_str);
-                    let _column = parts.next_back();
-                    if let Some(table) = parts.next_back() {
-                        self.object_relation(parts.next_back(), table, false);
-                    }
-                }
-            }
-            other => self.expression(other, place),
-        }
-    }
-
-    fn index_column(&mut self, element: &'a nodes::IndexElem, place: Place) {
-        if let Some(name) = element.name() {
-            self.named_column(name, place);
-        }
-    }
-
-    /// DROP and COMMENT name their objects by lists of strings.
-    fn named_object(&mut self, kind: raw::ObjectType::Type, object: Node<'a>, missing_ok: bool) {
-        use raw::ObjectType as O;
-        let Node::NodeList(parts) = object else {
-            return;
-        };
-        match kind {
-            O::OBJECT_TABLE
-            | O::OBJECT_VIEW
-            | O::OBJECT_MATVIEW
-            | O::OBJECT_FOREIGN_TABLE
-            | O::OBJECT_SEQUENCE
-            | O::OBJECT_INDEX => {
-                let (schema, name) = qualified(parts);
-                self.object_relation(schema, name, missing_ok);
-            }
-            // [schema.]table.column, or a constraint, trigger, rule or policy of a table.
-            O::OBJECT_COLUMN
-            | O::OBJECT_TABCONSTRAINT
-            | O::OBJECT_TRIGGER
-            | O::OBJECT_RULE
-            | O::OBJECT_POLICY => {
-                let mut parts = parts.iter().filter_map(Node::as_str);
-                let _member = parts.next_back();
-                if let Some(table) = parts.next_back() {
-                    self.object_relation(parts.next_back(), table, missing_ok);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn object_relation(&mut self, schema: Option<&'a str>, name: &'a str, missing_ok: bool) {
-        self.seen.relations.push(super::seen::RelationRef {
-            schema,
-            name,
-            position: usize::MAX,
-            access: Access::Ddl,
-            cte: None,
-            may_miss: missing_ok,
-        });
-    }
-
-    fn created_relation(&mut self, target: &'a nodes::RangeVar) {
-        let at = self.relation(target, Access::Ddl);
-        self.may_miss(at, true);
-    }
-
-    fn may_miss(&mut self, at: usize, value: bool) {
-        if let Some(relation) = self.seen.relations.get_mut(at) {
-            relation.may_miss |= value;
-        }
-    }
-
-    fn creates(&mut self, target: Option<&nodes::RangeVar>) {
-        if let Some(name) = target.and_then(nodes::RangeVar::relname) {
-            self.seen.effect = Effect::Catalog {
-                creates: vec![name.into()],
-            };
-        }
-    }
-
-    fn expression_list(&mut self, list: &'a super::List, place: Place) {
-        for node in list {
-            self.expression(node, place);
-        }
-    }
-
-    fn maybe(&mut self, node: Option<Node<'a>>, place: Place) {
-        if let Some(node) = node {
-            self.expression(node, place);
         }
     }
 }

@@ -3,9 +3,7 @@
 use super::from::Scope;
 use super::names::folded;
 use super::{Columns, Shaper};
-use crate::parse::ast::{
-    Delete, FromTable, Insert, SelectItem, Statement, TableObject, Update, UpdateTableFromKind,
-};
+use crate::parse::ast::{Delete, FromTable, Insert, SelectItem, Statement, TableObject, Update, UpdateTableFromKind};
 
 impl Shaper<'_, '_, '_, '_> {
     pub(super) fn data_modifying(&mut self, statement: &Statement) -> Columns {
@@ -50,10 +48,7 @@ impl Shaper<'_, '_, '_, '_> {
     }
 
     fn delete(&mut self, delete: &Delete) -> Columns {
-        if delete.output.is_some()
-            || delete.limit.is_some()
-            || !delete.order_by.is_empty()
-            || !delete.tables.is_empty()
+        if delete.output.is_some() || delete.limit.is_some() || !delete.order_by.is_empty() || !delete.tables.is_empty()
         {
             return Columns::default();
         }

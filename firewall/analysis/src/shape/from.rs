@@ -5,9 +5,7 @@ use super::query::renamed;
 use super::{Column, Columns, Shaper, derived};
 use crate::catalog::{ColumnId, LabelId, Relation};
 use crate::facts::Output;
-use crate::parse::ast::{
-    Join, JoinConstraint, JoinOperator, ObjectName, TableAlias, TableFactor, TableWithJoins,
-};
+use crate::parse::ast::{Join, JoinConstraint, JoinOperator, ObjectName, TableAlias, TableFactor, TableWithJoins};
 use crate::reach::Why;
 
 /// A FROM item by the name that qualifies its columns.
@@ -115,11 +113,7 @@ impl Shaper<'_, '_, '_, '_> {
                     return Scope::broken();
                 }
                 let columns = renamed(self.query(subquery, feeding), alias.as_ref());
-                Scope::of(Item {
-                    alias: alias.as_ref().map(|a| folded(&a.name)),
-                    columns,
-                    relation: None,
-                })
+                Scope::of(Item { alias: alias.as_ref().map(|a| folded(&a.name)), columns, relation: None })
             }
             TableFactor::NestedJoin { table_with_joins, alias } => {
                 let scope = self.tables(table_with_joins, feeding);
@@ -130,11 +124,7 @@ impl Shaper<'_, '_, '_, '_> {
                         let columns = renamed(scope.star, Some(alias));
                         Scope {
                             broken,
-                            ..Scope::of(Item {
-                                alias: Some(folded(&alias.name)),
-                                columns,
-                                relation: None,
-                            })
+                            ..Scope::of(Item { alias: Some(folded(&alias.name)), columns, relation: None })
                         }
                     }
                 }
@@ -142,11 +132,13 @@ impl Shaper<'_, '_, '_, '_> {
             TableFactor::Function { alias, lateral: _, name: _, args: _, with_ordinality: _ }
             | TableFactor::TableFunction { alias, expr: _ } => opaque(alias.as_ref()),
             TableFactor::UNNEST { alias, with_offset, .. } => {
-                if *with_offset { Scope::broken() } else { opaque(alias.as_ref()) }
+                if *with_offset {
+                    Scope::broken()
+                } else {
+                    opaque(alias.as_ref())
+                }
             }
-            TableFactor::JsonTable { alias, .. } | TableFactor::XmlTable { alias, .. } => {
-                opaque(alias.as_ref())
-            }
+            TableFactor::JsonTable { alias, .. } | TableFactor::XmlTable { alias, .. } => opaque(alias.as_ref()),
             TableFactor::OpenJsonTable { .. }
             | TableFactor::Pivot { .. }
             | TableFactor::Unpivot { .. }
@@ -158,19 +150,10 @@ impl Shaper<'_, '_, '_, '_> {
 
     /// A table or CTE by name: at that position, the arbiter must have seen the same name.
     pub(super) fn table(&mut self, name: &ObjectName, alias: Option<&TableAlias>) -> Scope {
-        self.named(
-            name,
-            alias.map(|alias| folded(&alias.name)),
-            alias,
-        )
+        self.named(name, alias.map(|alias| folded(&alias.name)), alias)
     }
 
-    pub(super) fn named(
-        &mut self,
-        name: &ObjectName,
-        alias: Option<Box<str>>,
-        names: Option<&TableAlias>,
-    ) -> Scope {
+    pub(super) fn named(&mut self, name: &ObjectName, alias: Option<Box<str>>, names: Option<&TableAlias>) -> Scope {
         let Some(parts) = parts(name) else { return Scope::broken() };
         let (Some(first), Some(last)) = (parts.first(), parts.last()) else {
             return Scope::broken();
@@ -189,19 +172,11 @@ impl Shaper<'_, '_, '_, '_> {
             let Some((_, columns)) = self.ctes.iter().rev().find(|(name, _)| *name == own_name) else {
                 return Scope::broken();
             };
-            return Scope::of(Item {
-                alias: Some(alias),
-                columns: renamed(columns.clone(), names),
-                relation: None,
-            });
+            return Scope::of(Item { alias: Some(alias), columns: renamed(columns.clone(), names), relation: None });
         }
         let columns = renamed(self.relation_columns(at), names);
         let renames = names.is_some_and(|alias| !alias.columns.is_empty());
-        Scope::of(Item {
-            alias: Some(alias),
-            columns,
-            relation: (!renames).then_some(at),
-        })
+        Scope::of(Item { alias: Some(alias), columns, relation: (!renames).then_some(at) })
     }
 
     /// The columns of whatever relation the name means, if all candidates have the same ones.
@@ -230,12 +205,7 @@ impl Shaper<'_, '_, '_, '_> {
 
     /// A column by name, over all that the relation may be.
     pub(super) fn column_of(&self, at: usize, name: &str) -> Option<Output> {
-        let known = self
-            .resolved
-            .candidates
-            .get(at)?
-            .iter()
-            .any(|relation| relation.column(name).is_some());
+        let known = self.resolved.candidates.get(at)?.iter().any(|relation| relation.column(name).is_some());
         if !known {
             return None;
         }
@@ -253,11 +223,7 @@ impl Shaper<'_, '_, '_, '_> {
 
 /// A function in FROM: its columns are not known, and nothing labelled is in them (an argument would be refused).
 fn opaque(alias: Option<&TableAlias>) -> Scope {
-    Scope::of(Item {
-        alias: alias.map(|alias| folded(&alias.name)),
-        columns: Columns::default(),
-        relation: None,
-    })
+    Scope::of(Item { alias: alias.map(|alias| folded(&alias.name)), columns: Columns::default(), relation: None })
 }
 
 fn constraint(operator: &JoinOperator) -> Option<&JoinConstraint> {
@@ -297,12 +263,9 @@ fn joined(left: Scope, right: Scope, constraint: &JoinConstraint) -> Scope {
             })
             .collect(),
         JoinConstraint::Natural => match (&left.star.list, &right.star.list) {
-            (Some(left), Some(right)) => Some(
-                left.iter()
-                    .filter(|l| right.iter().any(|r| r.name == l.name))
-                    .map(|l| l.name.clone())
-                    .collect(),
-            ),
+            (Some(left), Some(right)) => {
+                Some(left.iter().filter(|l| right.iter().any(|r| r.name == l.name)).map(|l| l.name.clone()).collect())
+            }
             _ => None,
         },
     };
@@ -316,10 +279,7 @@ fn joined(left: Scope, right: Scope, constraint: &JoinConstraint) -> Scope {
             };
             let mut list: Vec<Column> = merged
                 .iter()
-                .map(|name| Column {
-                    name: name.clone(),
-                    output: merged_output(name, &left, &right),
-                })
+                .map(|name| Column { name: name.clone(), output: merged_output(name, &left, &right) })
                 .collect();
             list.extend(rest(left));
             list.extend(rest(right));
@@ -332,8 +292,6 @@ fn joined(left: Scope, right: Scope, constraint: &JoinConstraint) -> Scope {
 
 /// A merged column is either side's (and neither's, in a full join).
 fn merged_output(name: &str, left: &[Column], right: &[Column]) -> Output {
-    let free = |columns: &[Column]| {
-        columns.iter().find(|c| &*c.name == name).is_some_and(|c| c.output == Output::Free)
-    };
+    let free = |columns: &[Column]| columns.iter().find(|c| &*c.name == name).is_some_and(|c| c.output == Output::Free);
     if free(left) && free(right) { Output::Free } else { derived() }
 }

@@ -20,9 +20,10 @@ use smallvec::SmallVec;
 use crate::arbiter::{self, MAX_DEPTH};
 use crate::catalog::{ColumnId, LabelId};
 use crate::facts::{Output, Use};
+use crate::found::Found;
 use crate::parse::{self, ast};
 use crate::reach::Why;
-use crate::resolve::{Found, Resolved};
+use crate::resolve::Resolved;
 use position::Positions;
 
 /// One column of a FROM item or select list.
@@ -53,11 +54,7 @@ struct Shaper<'r, 's, 'a, 'c> {
 
 /// Judges `found.candidates` and `found.ordinals`: what is permitted leaves them and becomes an output. Returns the
 /// statement's columns.
-pub(crate) fn explain(
-    text: &str,
-    resolved: &Resolved<'_, '_, '_>,
-    found: &mut Found,
-) -> Option<Vec<Output>> {
+pub(crate) fn explain(text: &str, resolved: &Resolved<'_, '_, '_>, found: &mut Found) -> Option<Vec<Output>> {
     if resolved.seen.depth > MAX_DEPTH {
         return None;
     }
@@ -119,9 +116,9 @@ impl Shaper<'_, '_, '_, '_> {
             let Some(Some(columns)) = permits.get(&candidate.position) else {
                 return true;
             };
-            let agreed = columns.iter().all(|(id, label)| {
-                candidate.hits.iter().any(|(hit, why)| hit == id && *why == Why::Label(*label))
-            });
+            let agreed = columns
+                .iter()
+                .all(|(id, label)| candidate.hits.iter().any(|(hit, why)| hit == id && *why == Why::Label(*label)));
             if agreed {
                 for column in columns {
                     if !outputs.contains(column) {

@@ -3,9 +3,7 @@
 use super::names::folded;
 use super::{Column, Columns, Shaper, derived};
 use crate::facts::Output;
-use crate::parse::ast::{
-    Expr, OrderBy, OrderByKind, Query, SetExpr, Statement, TableAlias, Value, Values, With,
-};
+use crate::parse::ast::{Expr, OrderBy, OrderByKind, Query, SetExpr, Statement, TableAlias, Value, Values, With};
 
 impl Shaper<'_, '_, '_, '_> {
     /// A query's columns; with `feeding`, its select list is the outermost one or feeds it.
@@ -22,11 +20,7 @@ impl Shaper<'_, '_, '_, '_> {
             format_clause,
             pipe_operators,
         } = query;
-        if for_clause.is_some()
-            || settings.is_some()
-            || format_clause.is_some()
-            || !pipe_operators.is_empty()
-        {
+        if for_clause.is_some() || settings.is_some() || format_clause.is_some() || !pipe_operators.is_empty() {
             return Columns::default();
         }
         let scope = self.ctes.len();
@@ -65,18 +59,13 @@ impl Shaper<'_, '_, '_, '_> {
         match body {
             SetExpr::Select(select) => self.select(select, feeding),
             SetExpr::Query(query) => self.query(query, feeding),
-            SetExpr::SetOperation {
-                left,
-                right,
-                op: _,
-                set_quantifier: _,
-            } => {
+            SetExpr::SetOperation { left, right, op: _, set_quantifier: _ } => {
                 let left = self.body(left, false);
                 let _ = self.body(right, false);
                 Columns {
-                    list: left.list.map(|columns| {
-                        columns.into_iter().map(|c| Column { output: derived(), ..c }).collect()
-                    }),
+                    list: left
+                        .list
+                        .map(|columns| columns.into_iter().map(|c| Column { output: derived(), ..c }).collect()),
                     labels: Vec::new(),
                 }
             }
@@ -114,11 +103,7 @@ impl Shaper<'_, '_, '_, '_> {
 fn values(values: &Values) -> Columns {
     let width = values.rows.first().map_or(0, |row| row.content.len());
     Columns {
-        list: Some(
-            (1..=width)
-                .map(|n| Column { name: format!("column{n}").into(), output: derived() })
-                .collect(),
-        ),
+        list: Some((1..=width).map(|n| Column { name: format!("column{n}").into(), output: derived() }).collect()),
         labels: Vec::new(),
     }
 }

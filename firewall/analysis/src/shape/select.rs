@@ -69,10 +69,7 @@ impl Shaper<'_, '_, '_, '_> {
 
     /// The columns of a list; where `simple`, bare labelled ones in it are permitted.
     pub(super) fn list(&mut self, items: &[SelectItem], scope: &Scope, simple: bool) -> Columns {
-        let mut columns = Columns {
-            list: (!scope.broken).then(Vec::new),
-            labels: Vec::new(),
-        };
+        let mut columns = Columns { list: (!scope.broken).then(Vec::new), labels: Vec::new() };
         for item in items {
             match item {
                 SelectItem::UnnamedExpr(expr) => self.item(expr, None, scope, simple, &mut columns),
@@ -88,10 +85,8 @@ impl Shaper<'_, '_, '_, '_> {
                     SelectItemQualifiedWildcardKind::ObjectName(name) => {
                         let parts = parts(name).unwrap_or_default();
                         let position = parts.first().and_then(|first| self.positions.ident(first));
-                        let expanded = parts
-                            .last()
-                            .and_then(|last| only(scope, &folded(last)))
-                            .map(|item| item.columns.clone());
+                        let expanded =
+                            parts.last().and_then(|last| only(scope, &folded(last))).map(|item| item.columns.clone());
                         match expanded {
                             Some(expanded) => {
                                 self.star(position, options, expanded, simple, &mut columns);
@@ -106,14 +101,7 @@ impl Shaper<'_, '_, '_, '_> {
         columns
     }
 
-    fn item(
-        &mut self,
-        expr: &Expr,
-        alias: Option<&Ident>,
-        scope: &Scope,
-        simple: bool,
-        columns: &mut Columns,
-    ) {
+    fn item(&mut self, expr: &Expr, alias: Option<&Ident>, scope: &Scope, simple: bool, columns: &mut Columns) {
         let (name, output) = match bare(expr) {
             Some(idents) => {
                 let last = idents.last().map(folded).unwrap_or_default();
@@ -129,10 +117,9 @@ impl Shaper<'_, '_, '_, '_> {
                         let output = match output {
                             // Not permitted here: it has a violation.
                             Output::Bare(_) if !simple => derived(),
-                            output @ (Output::Free
-                            | Output::Bare(_)
-                            | Output::Derived(_)
-                            | Output::CatalogText) => output,
+                            output @ (Output::Free | Output::Bare(_) | Output::Derived(_) | Output::CatalogText) => {
+                                output
+                            }
                         };
                         (last, output)
                     }
@@ -183,10 +170,7 @@ impl Shaper<'_, '_, '_, '_> {
             (Some(list), Some(expanded)) => list.extend(expanded.into_iter().map(|column| {
                 let output = match column.output {
                     Output::Bare(_) if !simple => derived(),
-                    output @ (Output::Free
-                    | Output::Bare(_)
-                    | Output::Derived(_)
-                    | Output::CatalogText) => output,
+                    output @ (Output::Free | Output::Bare(_) | Output::Derived(_) | Output::CatalogText) => output,
                 };
                 Column { output, ..column }
             })),
