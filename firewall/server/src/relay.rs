@@ -28,6 +28,8 @@ pub(crate) struct Relay {
     /// The direction toward the server is shut after the client's end.
     server_shut: bool,
     refresh: Option<Boxed<'static, Result<View, Problem>>>,
+    /// `refresh` is new: no waker is in it.
+    unpolled: bool,
     generation: u64,
     signal: Arc<Signal>,
     /// The waker that `signal` has.
@@ -72,6 +74,7 @@ impl Relay {
             held: Held::default(),
             server_shut: false,
             refresh: None,
+            unpolled: false,
             generation,
             signal,
             waker: None,
@@ -121,7 +124,7 @@ impl Relay {
         if self.client.broken {
             return Err(CloseReason::Client);
         }
-        Ok(moved)
+        Ok(moved || self.unpolled)
     }
 
     fn pump_server(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Result<bool, CloseReason> {
@@ -254,8 +257,10 @@ impl Relay {
         while let Some(event) = self.session.next_event() {
             self.shared.audit.record(&self.context, event);
         }
-        if let Some(Need::Refresh(_)) = self.session.need() {
+        if let Some(Need::Refresh(reason)) = self.session.need() {
+            tracing::debug!(client = %self.context.client, ?reason, "a session asks for the catalog");
             let (shared, context) = (Arc::clone(&self.shared), Arc::clone(&self.context));
+            self.unpolled = true;
             self.refresh =
                 Some(Box::pin(async move { shared.worlds.refresh(&context.database, &context.client).await }));
         }
@@ -263,6 +268,7 @@ impl Relay {
     }
 
     fn poll_refresh(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Result<(), CloseReason> {
+        self.unpolled = false;
         let Some(refresh) = &mut self.refresh else { return Ok(()) };
         let Poll::Ready(answer) = refresh.as_mut().poll(cx) else { return Ok(()) };
         self.refresh = None;
