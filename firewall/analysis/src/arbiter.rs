@@ -3,6 +3,7 @@
 //! It says where statements begin and end, what kind they are, and which names occur anywhere in them.
 
 mod children;
+mod cost;
 #[cfg(test)]
 mod coverage;
 mod ddl;
@@ -49,6 +50,9 @@ pub(crate) fn with_deep_stack<R>(depth: usize, work: impl FnOnce() -> R) -> R {
 pub(crate) fn statements<R>(text: &str, mut each: impl FnMut(Seen<'_>) -> R) -> Result<Vec<R>, SyntaxError> {
     if text.len() > MAX_TEXT {
         return Err(SyntaxError::limit("statement is too long"));
+    }
+    if !cost::is_linear(text) {
+        return Err(SyntaxError::limit("statement is too complex"));
     }
     let parsed = match pg_raw_parse::parse(text) {
         Ok(parsed) => parsed.into_inner(),

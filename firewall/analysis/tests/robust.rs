@@ -37,6 +37,9 @@ fn depth_and_length_end_in_an_answer() {
         repeated("SELECT * FROM users", " NATURAL JOIN users", 1_000, ""),
         repeated("SELECT 'a'", "||'b'", 20_000, ""),
         repeated("", "/*", 50_000, ""),
+        repeated("SELECT ", "+", 100_000, "1"),
+        repeated("SELECT 1", " /*", 20_000, ""),
+        repeated("SELECT ", "$a", 20_000, "$"),
         repeated("", "'", 50_001, ""),
         repeated("INSERT INTO users (id, email) VALUES (1,$1)", ",(1,$1)", 20_000, " RETURNING email"),
     ];
