@@ -4,6 +4,8 @@
 //! they are kept and tried again, `healthy` is false, and the engine refuses what must not go unrecorded.
 
 mod line;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::collections::HashMap;
