@@ -194,3 +194,7 @@ fn unreadable(path: &Path, error: &std::io::Error) -> TlsError {
 fn no_certificate(path: &Path) -> TlsError {
     TlsError::new(path, "holds no certificate", "give a file with -----BEGIN CERTIFICATE-----")
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+mod tests;
