@@ -110,6 +110,7 @@ pub const COLUMNS: &[Builtin] = &[
     text("pg_type", "typdefaultbin"),
     text("pg_type", "typdefault"),
     text("pg_publication_rel", "prqual"),
+    text("pg_publication_tables", "rowfilter"),
     text("pg_class", "relpartbound"),
     text("pg_views", "definition"),
     text("pg_matviews", "definition"),

@@ -18,6 +18,8 @@ pub(crate) struct Resolved<'s, 'a, 'c> {
     /// For each relation name: what it may be.
     pub candidates: Vec<SmallVec<[&'c Relation; 2]>>,
     pub hot: Vec<bool>,
+    /// This session made or changed a relation of that name: the snapshot may know another one, or other columns.
+    pub fresh: Vec<bool>,
     pub unknown: Vec<Box<str>>,
     pub any_hot: bool,
     tainted: SmallVec<[(&'a str, Hit); 16]>,
@@ -32,6 +34,7 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
             catalog,
             candidates: Vec::with_capacity(seen.relations.len()),
             hot: vec![false; seen.relations.len()],
+            fresh: seen.relations.iter().map(|r| r.cte.is_none() && session.contains(r.name)).collect(),
             unknown: Vec::new(),
             any_hot: false,
             tainted: SmallVec::new(),
@@ -81,6 +84,10 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
 
     pub(crate) fn is_hot(&self, relation: usize) -> bool {
         self.hot.get(relation).copied().unwrap_or(false)
+    }
+
+    pub(crate) fn is_fresh(&self, relation: usize) -> bool {
+        self.fresh.get(relation).copied().unwrap_or(true)
     }
 
     fn any_hot_in(&self, mut relations: std::ops::Range<usize>) -> bool {
@@ -257,6 +264,22 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
         self.seen.items.iter().filter(move |item| item.alias == alias)
     }
 
+    /// Names after a dot that may be functions: the server reads `u.name` as `name(u)`, and `(…).name` as `name(…)`, if
+    /// it finds no such column.
+    pub(crate) fn calls(&self) -> impl Iterator<Item = (&'a str, &ColumnRef<'a>)> {
+        self.seen.columns.iter().filter(|column| !column.star).filter_map(|column| match column.parts.as_slice() {
+            [name] if column.field => Some((*name, column)),
+            [.., qualifier, name] => {
+                let mut items = self.items(qualifier).peekable();
+                let known = !self.seen.unnamed_functions
+                    && items.peek().is_some()
+                    && items.all(|item| self.is_column(item, name));
+                (!known).then_some((*name, column))
+            }
+            _ => None,
+        })
+    }
+
     /// Whether `qualifier.name` is sure to be a column, not a function called on the row.
     fn is_column(&self, item: &Item<'a>, name: &str) -> bool {
         if crate::functions::class(name).is_none() && self.catalog.functions(name).is_empty() {
@@ -273,9 +296,11 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
                 .filter_map(|cte| self.seen.ctes.get(cte));
             return ctes.into_iter().any(|cte| cte.exposed.contains(&name))
                 || item.relations.clone().all(|at| {
-                    self.candidates
-                        .get(at)
-                        .is_some_and(|found| !found.is_empty() && found.iter().all(|r| r.column(name).is_some()))
+                    !self.is_fresh(at)
+                        && self
+                            .candidates
+                            .get(at)
+                            .is_some_and(|found| !found.is_empty() && found.iter().all(|r| r.column(name).is_some()))
                 });
         }
         false
@@ -437,6 +462,7 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
             if &*candidate.schema == "pg_toast" && relation.access == Access::Read {
                 found.other(Rule::Statistics, "toast table", relation.position);
             }
+            self.set_off(at, candidate, found);
             let Some(reach) = index.of(candidate.oid) else {
                 continue;
             };
@@ -468,6 +494,55 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
         }
     }
 
+    /// What a write sets off that can hand out labelled values as its result: rules, and defaults that call functions.
+    fn set_off(&self, at: usize, candidate: &Relation, found: &mut Found) {
+        let Some(relation) = self.seen.relations.get(at) else { return };
+        let inserts = match relation.access {
+            Access::Insert => true,
+            Access::Update | Access::Delete => false,
+            Access::Read | Access::Ddl | Access::Lock => return,
+        };
+        let tells = |oid: u32| {
+            let function = self.catalog.all_functions().find(|f| f.oid == oid);
+            function.is_none_or(|f| crate::bodies::may_tell(f, self.catalog))
+        };
+        if candidate.ruled {
+            let place = Place::of(Rule::View, "rule");
+            for reach in candidate.write_reaches.iter().filter_map(|oid| self.catalog.index().of(*oid)) {
+                for marked in &reach.columns {
+                    if let Why::Label(label) | Why::Row(_, label) = marked.why {
+                        found.violation(marked.id, label, place, relation.position);
+                    }
+                }
+                for (id, label) in &reach.view {
+                    found.violation(*id, *label, place, relation.position);
+                }
+            }
+            if candidate.calls.iter().any(|oid| tells(*oid)) {
+                found.other(Rule::View, "rule that calls a function", relation.position);
+            }
+        }
+        for (attnum, function) in &candidate.default_calls {
+            let Some(index) = candidate.columns.iter().position(|c| c.attnum == *attnum) else { continue };
+            let name = candidate.columns.get(index).map_or("", |c| &c.name);
+            let mut given = false;
+            let mut default = false;
+            for store in self.seen.stores.iter().filter(|store| store.relation == at) {
+                let meant = match store.column {
+                    StoreColumn::Named(column) => column == name,
+                    StoreColumn::At(column) => column == index,
+                    StoreColumn::All => true,
+                };
+                given |= meant;
+                default |= meant && store.value == Value::Default;
+            }
+            if (default || (inserts && !given)) && tells(*function) {
+                let construct = format!("default of column {name}");
+                found.other(Rule::Function, &construct, relation.position);
+            }
+        }
+    }
+
     fn merges(&self, found: &mut Found) {
         for merge in &self.seen.merges {
             for name in &merge.names {
@@ -482,6 +557,7 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
             }
             let plain = merge.relations.clone().all(|at| {
                 self.seen.relations.get(at).is_some_and(|r| r.cte.is_none())
+                    && !self.is_fresh(at)
                     && self.candidates.get(at).is_some_and(|c| !c.is_empty())
             }) && self.seen.items.iter().all(|item| item.base && item.names.is_empty());
             for (id, why) in self.under(merge.relations.clone()) {

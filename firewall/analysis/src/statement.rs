@@ -1,6 +1,6 @@
 //! One statement's facts: the arbiter's sets, resolved, judged, and explained by the shape where it can allow more.
 
-use crate::arbiter::seen::{FunctionRef, NameRef};
+use crate::arbiter::seen::{ColumnRef, FunctionRef, NameRef, Place};
 use crate::arbiter::{self, Seen};
 use crate::bodies;
 use crate::catalog::Catalog;
@@ -30,6 +30,9 @@ pub(crate) fn judge(text: &str, mut seen: Seen<'_>, catalog: &Catalog, session: 
     let own_text = text.get(seen.range.clone()).unwrap_or_default();
     for function in &seen.functions {
         texts |= self::function(function, catalog, own_text, &mut found);
+    }
+    for (name, column) in resolved.calls() {
+        notation(name, column, catalog, own_text, &mut found);
     }
     names(&seen.operators, &catalog.foreign_operators, "operator", &mut found);
     names(&seen.types, &catalog.foreign_types, "type", &mut found);
@@ -144,9 +147,10 @@ fn with_texts(
 
 fn touches_system(resolved: &Resolved<'_, '_, '_>) -> bool {
     resolved.seen.relations.iter().zip(&resolved.candidates).any(|(relation, candidates)| {
-        candidates.iter().any(|c| c.system)
-            && (!matches!(relation.access, Access::Read | Access::Lock)
-                || candidates.iter().any(|c| &*c.schema == "pg_toast"))
+        candidates.iter().any(|c| c.ruled || !c.default_calls.is_empty()) && relation.access != Access::Read
+            || candidates.iter().any(|c| c.system)
+                && (!matches!(relation.access, Access::Read | Access::Lock)
+                    || candidates.iter().any(|c| &*c.schema == "pg_toast"))
     })
 }
 
@@ -200,6 +204,16 @@ fn function(call: &FunctionRef<'_>, catalog: &Catalog, text: &str, found: &mut F
         }
     }
     false
+}
+
+/// `row.name` and `(…).name`, where `name` may be a function.
+fn notation(name: &str, column: &ColumnRef<'_>, catalog: &Catalog, text: &str, found: &mut Found) {
+    if functions::class(name).is_none() && catalog.functions(name).is_empty() {
+        return;
+    }
+    let place = Place::of(Rule::Derived, "function notation");
+    let call = FunctionRef { schema: None, name, position: column.position, literal: None, place };
+    function(&call, catalog, text, found);
 }
 
 fn session_function(call: &FunctionRef<'_>, text: &str, found: &mut Found) {

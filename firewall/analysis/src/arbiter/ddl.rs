@@ -74,6 +74,8 @@ impl<'a> Walker<'a> {
             }
             Node::AlterTableStmt(alter) => {
                 self.generic(node, place);
+                // Its columns are no longer those of the snapshot.
+                self.creates(alter.relation());
                 if alter.missing_ok {
                     self.may_miss(0, true);
                 }
@@ -83,6 +85,9 @@ impl<'a> Walker<'a> {
                 if let Some(relation) = rename.relation() {
                     let at = self.relation(relation, Access::Ddl);
                     self.may_miss(at, rename.missing_ok);
+                }
+                if rename.rename_type == raw::ObjectType::OBJECT_COLUMN {
+                    self.creates(rename.relation());
                 }
                 if rename.rename_type == raw::ObjectType::OBJECT_TABLE
                     && let (Some(name), Effect::Catalog { creates }) = (rename.newname(), &mut self.seen.effect)

@@ -292,6 +292,7 @@ impl<'a> Walker<'a> {
         self.seen.columns.push(super::seen::ColumnRef {
             parts: smallvec::smallvec![name],
             star: false,
+            field: false,
             position: usize::MAX,
             place,
             from: 0..0,

@@ -316,6 +316,7 @@ impl<'a> Walker<'a> {
                 let names: SmallVec<[&'a str; 2]> =
                     join.using_clause().iter().filter_map(nodes::String::sval).collect();
                 if join.is_natural || !names.is_empty() {
+                    self.implied(&["="], -1);
                     self.seen.merges.push(Merge { names, natural: join.is_natural, relations });
                 }
                 self.expression(join.quals(), Place::filter("ON"));
@@ -334,6 +335,9 @@ impl<'a> Walker<'a> {
                         }
                     }
                 }
+                // Subqueries in the arguments expose nothing.
+                self.exposed.clear();
+                self.seen.unnamed_functions |= function.alias().is_none();
                 for definition in function.coldeflist() {
                     self.exposed.extend(definition.colname());
                     self.generic(Node::ColumnDef(definition), Place::of(Rule::Derived, "column definition"));
@@ -357,11 +361,13 @@ impl<'a> Walker<'a> {
             }
             Node::RangeTableFunc(function) => {
                 self.generic(node, Place::of(Rule::Derived, "XMLTABLE"));
+                self.exposed.clear();
                 self.item(function.alias(), first, false);
             }
             Node::JsonTable(table) => {
                 self.seen.newer(170_000, usize::MAX);
                 self.generic(node, Place::of(Rule::Derived, "JSON_TABLE"));
+                self.exposed.clear();
                 self.item(table.alias(), first, false);
             }
             other => self.expression(other, Place::of(Rule::Derived, "FROM")),

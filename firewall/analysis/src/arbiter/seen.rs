@@ -77,6 +77,8 @@ pub(crate) struct Item<'a> {
 pub(crate) struct ColumnRef<'a> {
     pub parts: SmallVec<[&'a str; 2]>,
     pub star: bool,
+    /// The name after `(…).`: a column of a composite value, or a function of any value.
+    pub field: bool,
     pub position: usize,
     pub place: Place,
     /// For a star: the relations in the FROM clause that it expands.
@@ -180,6 +182,8 @@ pub(crate) struct Seen<'a> {
     pub depth: usize,
     /// Something that servers before this version read otherwise, and where.
     pub newer_syntax: Option<(u32, usize)>,
+    /// A function stands in FROM without an alias: its name may be any qualifier.
+    pub unnamed_functions: bool,
     /// It returns rows that the shape can explain.
     pub query: bool,
 }
@@ -209,6 +213,7 @@ impl<'a> Seen<'a> {
             writes: false,
             depth: 0,
             newer_syntax: None,
+            unnamed_functions: false,
             query: false,
         }
     }

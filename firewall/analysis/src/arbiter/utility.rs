@@ -297,8 +297,10 @@ impl<'a> Walker<'a> {
                     ddl("ALTER TABLE")
                 }
             }
-            Node::RenameStmt(_) => ddl("ALTER … RENAME"),
-            Node::AlterObjectSchemaStmt(_) => ddl("ALTER … SET SCHEMA"),
+            Node::RenameStmt(rename) if movable(rename.rename_type) => ddl("ALTER … RENAME"),
+            Node::RenameStmt(_) => (Admin, "ALTER … RENAME", Some(Rule::Admin)),
+            Node::AlterObjectSchemaStmt(alter) if movable(alter.object_type) => ddl("ALTER … SET SCHEMA"),
+            Node::AlterObjectSchemaStmt(_) => (Admin, "ALTER … SET SCHEMA", Some(Rule::Admin)),
             Node::CommentStmt(_) => ddl("COMMENT"),
             Node::DropStmt(drop) => match dropped(drop.remove_type) {
                 Some(verb) => ddl(verb),
@@ -436,6 +438,28 @@ fn privileged(command: Node<'_>) -> bool {
             | T::AT_NoForceRowSecurity
             | T::AT_GenericOptions
             | T::AT_ReplicaIdentity
+    )
+}
+
+/// What may be given another name or schema: relations, what belongs to one, and types. Not roles, databases, schemas,
+/// extensions, functions and operators.
+fn movable(kind: raw::ObjectType::Type) -> bool {
+    use raw::ObjectType as O;
+    matches!(
+        kind,
+        O::OBJECT_TABLE
+            | O::OBJECT_VIEW
+            | O::OBJECT_MATVIEW
+            | O::OBJECT_FOREIGN_TABLE
+            | O::OBJECT_SEQUENCE
+            | O::OBJECT_INDEX
+            | O::OBJECT_COLUMN
+            | O::OBJECT_ATTRIBUTE
+            | O::OBJECT_TABCONSTRAINT
+            | O::OBJECT_TRIGGER
+            | O::OBJECT_RULE
+            | O::OBJECT_POLICY
+            | O::OBJECT_TYPE
     )
 }
 

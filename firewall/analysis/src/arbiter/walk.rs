@@ -89,6 +89,15 @@ impl<'a> Walker<'a> {
             Node::FuncCall(call) => self.call(call, place),
             Node::A_Expr(operation) => {
                 self.operator(operation.name(), operation.location);
+                if matches!(
+                    operation.kind,
+                    raw::A_Expr_Kind::AEXPR_BETWEEN
+                        | raw::A_Expr_Kind::AEXPR_NOT_BETWEEN
+                        | raw::A_Expr_Kind::AEXPR_BETWEEN_SYM
+                        | raw::A_Expr_Kind::AEXPR_NOT_BETWEEN_SYM
+                ) {
+                    self.implied(&["<", "<=", ">", ">="], operation.location);
+                }
                 let inner = within(inner, "operator expression");
                 // psql asks so which partition is the default one.
                 if literal(operation.rexpr()) == Some("DEFAULT") && qualified(operation.name()) == (None, "=") {
@@ -110,6 +119,9 @@ impl<'a> Walker<'a> {
             Node::SubLink(link) => self.sublink(link, place),
             Node::CaseExpr(case) => {
                 let inner = within(inner, "CASE");
+                if !matches!(case.arg(), Node::None) {
+                    self.implied(&["="], case.location);
+                }
                 self.expression(case.arg(), inner);
                 for arm in case.args() {
                     if let Node::CaseWhen(arm) = arm {
@@ -253,6 +265,9 @@ impl<'a> Walker<'a> {
         use raw::SubLinkType::{ARRAY_SUBLINK, EXISTS_SUBLINK, EXPR_SUBLINK};
         self.operator(link.oper_name(), link.location);
         let compared = !matches!(link.sub_link_type, EXPR_SUBLINK | ARRAY_SUBLINK | EXISTS_SUBLINK);
+        if compared && link.oper_name().is_empty() {
+            self.implied(&["="], link.location);
+        }
         let test = if compared { Place::filter("subquery comparison") } else { within(place, "subquery") };
         self.expression(link.testexpr(), Place { output: false, text: false, ..test });
         let bare = Place {
@@ -276,6 +291,7 @@ impl<'a> Walker<'a> {
             self.seen.columns.push(ColumnRef {
                 parts: smallvec::smallvec![name],
                 star: false,
+                field: true,
                 position: usize::MAX,
                 place,
                 from: 0..0,
@@ -293,8 +309,14 @@ impl<'a> Walker<'a> {
                 _ => self.unread("column reference"),
             }
         }
-        self.seen.columns.push(ColumnRef { parts, star, position: offset(column.location), place, from });
+        self.seen.columns.push(ColumnRef { parts, star, field: false, position: offset(column.location), place, from });
         self.seen.columns.len() - 1
+    }
+
+    /// Operators that the server looks up although the text does not name them.
+    pub(super) fn implied(&mut self, names: &[&'static str], location: i32) {
+        let position = offset(location);
+        self.seen.operators.extend(names.iter().map(|name| NameRef { schema: None, name, position }));
     }
 
     pub(super) fn operator(&mut self, name: &'a super::List, location: i32) {

@@ -189,6 +189,7 @@ impl Shaper<'_, '_, '_, '_> {
         }
         let candidates = self.resolved.candidates.get(at).map(|c| c.as_slice()).unwrap_or_default();
         let list = match candidates {
+            _ if self.resolved.is_fresh(at) => None,
             [] => None,
             [first, others @ ..] => {
                 let names = |r: &&Relation| r.columns.iter().map(|c| c.name.clone()).collect::<Vec<_>>();
