@@ -1,9 +1,10 @@
 //! Bytes to a script: what the client sends, when the server is heard, what happens besides.
 
-use ringfence_wire::encode;
+use ringfence_wire::backend::Field;
+use ringfence_wire::encode::{self, DataRowBuilder};
 use ringfence_wire::frontend::Target;
 
-use crate::server::TEXTS;
+use crate::server::{PLACES, TEXTS, USERS};
 
 #[derive(Debug)]
 pub(crate) enum Action {
@@ -11,6 +12,8 @@ pub(crate) enum Action {
     Client(Vec<u8>),
     /// The server's pending words arrive.
     Hear,
+    /// The server says what it has no reason to say.
+    Server(Vec<u8>),
     /// A NOTIFY by someone else, with a payload that this client may not see.
     Notification,
     /// `standard_conforming_strings` is reported.
@@ -25,6 +28,8 @@ pub(crate) struct Script {
     pub(crate) actions: Vec<Action>,
     /// The client keeps to the protocol.
     pub(crate) polite: bool,
+    /// The server may say anything at any time.
+    pub(crate) hostile: bool,
     /// Nothing protected is touched, and nothing happens that a client could notice.
     pub(crate) open: bool,
     /// A cursor is declared in SQL, and a named portal is executed: if they are the same one, its rows are withheld.
@@ -51,11 +56,14 @@ pub(crate) fn read(bytes: &[u8]) -> Script {
         open: true,
         copies: false,
         races: false,
+        hostile: false,
         unsynced: false,
         declares: false,
         executes_named: false,
     };
-    script.restricted = bytes.next().unwrap_or_default() % 4 != 0;
+    let first = bytes.next().unwrap_or_default();
+    script.restricted = first % 4 != 0;
+    script.hostile = first % 8 == 7;
     while script.actions.len() < LONGEST
         && let Some(kind) = bytes.next()
     {
@@ -69,8 +77,8 @@ fn one(kind: u8, bytes: &mut impl Iterator<Item = u8>, script: &mut Script) {
     let mut next = || usize::from(bytes.next().unwrap_or_default());
     let pick = |names: [&'static [u8]; 3], at: usize| names[at % 3];
     let mut out = Vec::new();
-    script.unsynced |= kind % 21 < 10;
-    match kind % 21 {
+    script.unsynced |= kind % 22 < 10;
+    match kind % 22 {
         0 | 1 => {
             let (name, text) = (pick(NAMES, next()), &TEXTS[next() % TEXTS.len()]);
             script.open &= text.open;
@@ -161,6 +169,12 @@ fn one(kind: u8, bytes: &mut impl Iterator<Item = u8>, script: &mut Script) {
                 encode::copy_fail(&mut out, b"no");
             }
         }
+        20 if script.hostile => {
+            script.polite = false;
+            let message = server_message(&mut next);
+            return script.actions.push(Action::Server(message));
+        }
+        20 => return script.actions.push(Action::Hear),
         _ => {
             script.polite = false;
             script.open = false;
@@ -170,6 +184,41 @@ fn one(kind: u8, bytes: &mut impl Iterator<Item = u8>, script: &mut Script) {
         }
     }
     script.actions.push(Action::Client(out));
+}
+
+fn server_message(next: &mut impl FnMut() -> usize) -> Vec<u8> {
+    let mut out = Vec::new();
+    match next() % 16 {
+        0 => encode::parse_complete(&mut out),
+        1 => encode::bind_complete(&mut out),
+        2 => encode::close_complete(&mut out),
+        3 => encode::no_data(&mut out),
+        4 => encode::portal_suspended(&mut out),
+        5 => encode::parameter_description(&mut out, [25]),
+        6 => {
+            // A known table, the other one, a computed column, or a table that no snapshot has.
+            let table_oid = [USERS, PLACES, 0, 99_999][next() % 4];
+            let attnum = i16::try_from(next() % 6).unwrap_or_default();
+            let field = Field { name: b"c", table_oid, attnum, type_oid: 25, type_len: -1, typmod: -1, format: 0 };
+            encode::row_description(&mut out, std::iter::repeat_n(field, next() % 3));
+        }
+        7 => {
+            let mut row = DataRowBuilder::begin(&mut out);
+            for _ in 0..next() % 3 {
+                row.col(b"value");
+            }
+            row.finish().expect("a short row");
+        }
+        8 => encode::command_complete(&mut out, b"SELECT 1"),
+        9 => encode::ready_for_query(&mut out, b"ITE"[next() % 3]),
+        10 => encode::error(&mut out, &[(b'S', "ERROR"), (b'C', "22012"), (b'M', "m")]),
+        11 => encode::copy_response(&mut out, b"GHW"[next() % 3], 0, [0]),
+        12 => encode::copy_data(&mut out, b"x"),
+        13 => encode::copy_done(&mut out),
+        14 => encode::empty_query_response(&mut out),
+        _ => out.extend((0..next() % 12).map(|_| u8::try_from(next()).unwrap_or_default())),
+    }
+    out
 }
 
 fn encoded(encode: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {

@@ -5,6 +5,7 @@
 //! - how the bytes were cut makes no difference;
 //! - a restricted client never sees the canary, nor does an event hold it;
 //! - a client that keeps to the protocol is never thrown out or left waiting, and gets every ReadyForQuery;
+//! - a server that says anything at any time makes no difference to the first two;
 //! - where nothing protected is touched, or the client is unrestricted, the client gets exactly what the server says.
 
 use std::sync::atomic::AtomicBool;
@@ -34,6 +35,9 @@ pub fn run(bytes: &[u8]) {
         assert_eq!(whole.ended, bitwise.ended);
     }
 
+    if script.hostile {
+        return;
+    }
     if script.restricted {
         assert!(!holds_canary(&whole.client), "the client saw the canary: {}", show(&whole.client));
         assert!(!holds_canary(format!("{:?}", whole.events).as_bytes()), "an event holds the canary");
@@ -235,6 +239,7 @@ fn happen(action: &Action, server: &mut Server) {
             let value: &[u8] = if *on { b"on" } else { b"off" };
             encode::parameter_status(out, b"standard_conforming_strings", value);
         }),
+        Action::Server(bytes) => server.say(|out| out.extend_from_slice(bytes)),
         Action::Client(_) | Action::Hear | Action::World => {}
     }
 }
