@@ -32,9 +32,7 @@ impl<'a> Authentication<'a> {
         let request = match reader.int32()? {
             0 => Self::Ok,
             3 => Self::CleartextPassword,
-            5 => Self::Md5Password {
-                salt: reader.oid()?.to_be_bytes(),
-            },
+            5 => Self::Md5Password { salt: reader.oid()?.to_be_bytes() },
             10 => Self::Sasl(Mechanisms::read(&mut reader)?),
             11 => Self::SaslContinue(reader.remainder()),
             12 => Self::SaslFinal(reader.remainder()),
@@ -116,9 +114,6 @@ impl<'a> SaslInitialResponse<'a> {
         }
         let response = reader.value()?;
         reader.end()?;
-        Ok(Self {
-            mechanism,
-            response,
-        })
+        Ok(Self { mechanism, response })
     }
 }

@@ -5,8 +5,8 @@ mod diagnostic;
 mod rows;
 
 pub use control::{
-    BackendKeyData, CommandComplete, CopyResponse, NegotiateProtocolVersion, Notification,
-    ParameterDescription, ParameterStatus, ReadyForQuery,
+    BackendKeyData, CommandComplete, CopyResponse, NegotiateProtocolVersion, Notification, ParameterDescription,
+    ParameterStatus, ReadyForQuery,
 };
 pub use diagnostic::{Diagnostic, field};
 pub use rows::{Column, ColumnWalk, DataRow, Field, RowDescription};
@@ -97,23 +97,11 @@ mod tests {
         let body = b"\0\x03\0\0\0\x02ab\xff\xff\xff\xff\0\0\0\0";
         let row = DataRow::parse(body).unwrap();
         assert!(row.columns().eq([Some(&b"ab"[..]), None, Some(b"")]));
-        let spans: Vec<_> = row
-            .spans()
-            .map(|column| (column.start, column.end))
-            .collect();
+        let spans: Vec<_> = row.spans().map(|column| (column.start, column.end)).collect();
         assert_eq!(spans, [(2, 8), (8, 12), (12, 16)]);
-        assert_eq!(
-            fault(DataRow::parse(b"\0\x01\0\0\0\x02a")),
-            (Fault::Truncated, 2)
-        );
-        assert_eq!(
-            fault(DataRow::parse(b"\0\x01\x7f\xff\xff\xff")),
-            (Fault::Truncated, 2)
-        );
-        assert_eq!(
-            fault(DataRow::parse(b"\0\x01\xff\xff\xff\xfe")),
-            (Fault::BadLength(-2), 2)
-        );
+        assert_eq!(fault(DataRow::parse(b"\0\x01\0\0\0\x02a")), (Fault::Truncated, 2));
+        assert_eq!(fault(DataRow::parse(b"\0\x01\x7f\xff\xff\xff")), (Fault::Truncated, 2));
+        assert_eq!(fault(DataRow::parse(b"\0\x01\xff\xff\xff\xfe")), (Fault::BadLength(-2), 2));
         assert_eq!(fault(DataRow::parse(b"\0\0\0")), (Fault::Trailing, 2));
         assert_eq!(fault(DataRow::parse(b"\0")), (Fault::Truncated, 0));
         assert!(DataRow::parse(b"\0\0").unwrap().is_empty());
@@ -132,47 +120,20 @@ mod tests {
         assert!(error.fields().eq([(b'S', &b"ERROR"[..]), (b'C', b"42501")]));
         assert_eq!(error.get(field::CODE), Some(&b"42501"[..]));
         assert_eq!(error.get(field::HINT), None);
-        assert_eq!(
-            fault(Diagnostic::parse(b"SERROR\0")),
-            (Fault::Unterminated, 7)
-        );
-        assert_eq!(
-            fault(Diagnostic::parse(b"SERROR\0\0x")),
-            (Fault::Trailing, 8)
-        );
+        assert_eq!(fault(Diagnostic::parse(b"SERROR\0")), (Fault::Unterminated, 7));
+        assert_eq!(fault(Diagnostic::parse(b"SERROR\0\0x")), (Fault::Trailing, 8));
     }
 
     #[test]
     fn small_messages() {
         assert_eq!(ReadyForQuery::parse(b"T").unwrap().status, b'T');
         assert_eq!(fault(ReadyForQuery::parse(b"X")), (Fault::BadByte(b'X'), 0));
-        assert_eq!(
-            CommandComplete::parse(b"INSERT 0 12\0").unwrap().rows(),
-            Some(12)
-        );
-        assert_eq!(
-            CommandComplete::parse(b"CREATE TABLE\0").unwrap().rows(),
-            None
-        );
-        assert_eq!(
-            fault(CopyResponse::parse(b"\x02\0\0")),
-            (Fault::BadByte(2), 0)
-        );
-        assert_eq!(
-            fault(BackendKeyData::parse(b"\0\0\0\x01abc")),
-            (Fault::Truncated, 4)
-        );
-        assert_eq!(
-            BackendKeyData::parse(b"\0\0\0\x01abcd").unwrap().secret,
-            b"abcd"
-        );
-        assert_eq!(
-            fault(NegotiateProtocolVersion::parse(b"\0\0\0\0\x7f\xff\xff\xff")),
-            (Fault::Unterminated, 8)
-        );
-        assert_eq!(
-            fault(NegotiateProtocolVersion::parse(b"\0\0\0\0\xff\xff\xff\xff")),
-            (Fault::BadLength(-1), 4)
-        );
+        assert_eq!(CommandComplete::parse(b"INSERT 0 12\0").unwrap().rows(), Some(12));
+        assert_eq!(CommandComplete::parse(b"CREATE TABLE\0").unwrap().rows(), None);
+        assert_eq!(fault(CopyResponse::parse(b"\x02\0\0")), (Fault::BadByte(2), 0));
+        assert_eq!(fault(BackendKeyData::parse(b"\0\0\0\x01abc")), (Fault::Truncated, 4));
+        assert_eq!(BackendKeyData::parse(b"\0\0\0\x01abcd").unwrap().secret, b"abcd");
+        assert_eq!(fault(NegotiateProtocolVersion::parse(b"\0\0\0\0\x7f\xff\xff\xff")), (Fault::Unterminated, 8));
+        assert_eq!(fault(NegotiateProtocolVersion::parse(b"\0\0\0\0\xff\xff\xff\xff")), (Fault::BadLength(-1), 4));
     }
 }

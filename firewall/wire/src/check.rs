@@ -13,16 +13,10 @@ use crate::startup::{self, Initial};
 /// Splits `bytes` into frames, as a whole and cut in two at every place.
 pub fn frames(bytes: &[u8]) {
     let (whole, rest) = split(bytes);
-    assert_eq!(
-        whole.iter().map(|frame| frame.len()).sum::<usize>() + rest,
-        bytes.len()
-    );
+    assert_eq!(whole.iter().map(|frame| frame.len()).sum::<usize>() + rest, bytes.len());
     for cut in 0..bytes.len() {
         let (first, _) = split(bytes.get(..cut).unwrap_or_default());
-        assert!(
-            whole.starts_with(&first),
-            "a shorter buffer holds other frames"
-        );
+        assert!(whole.starts_with(&first), "a shorter buffer holds other frames");
     }
 }
 
@@ -31,13 +25,7 @@ fn split(bytes: &[u8]) -> (Vec<&[u8]>, usize) {
     let mut found = Vec::new();
     while let Some(Ok(frame)) = frames.next() {
         let header = Header::read(frame.bytes).ok().flatten();
-        assert_eq!(
-            header,
-            Some(Header {
-                tag: frame.tag,
-                body: frame.body.len()
-            })
-        );
+        assert_eq!(header, Some(Header { tag: frame.tag, body: frame.body.len() }));
         found.push(frame.bytes);
     }
     (found, frames.rest().len())
@@ -53,11 +41,7 @@ pub fn startup(bytes: &[u8]) {
         Initial::Ssl => encode::ssl_request(&mut out),
         Initial::Gss => encode::gss_request(&mut out),
         Initial::Cancel { pid, secret } => encode::cancel(&mut out, pid, secret),
-        Initial::Startup {
-            major: 3,
-            minor,
-            parameters,
-        } => encode::startup(&mut out, 3, minor, parameters.iter()),
+        Initial::Startup { major: 3, minor, parameters } => encode::startup(&mut out, 3, minor, parameters.iter()),
         // Of another version nothing but the number is known.
         Initial::Startup { parameters, .. } => return assert_eq!(parameters.iter().count(), 0),
     }
@@ -108,14 +92,7 @@ fn frontend_again(frame: Frame<'_>) -> Option<Vec<u8>> {
                 assert_eq!(place, Some(span.value.unwrap_or_default()));
             }
             let (formats, results) = (bind.parameter_formats.iter(), bind.result_formats.iter());
-            encode::bind(
-                &mut out,
-                bind.portal,
-                bind.statement,
-                formats,
-                bind.parameters(),
-                results,
-            );
+            encode::bind(&mut out, bind.portal, bind.statement, formats, bind.parameters(), results);
         }
         frontend::DESCRIBE => {
             let describe = frontend::Describe::parse(body).ok()?;
@@ -129,9 +106,7 @@ fn frontend_again(frame: Frame<'_>) -> Option<Vec<u8>> {
             let execute = frontend::Execute::parse(body).ok()?;
             encode::execute(&mut out, execute.portal, execute.max_rows);
         }
-        frontend::COPY_FAIL => {
-            encode::copy_fail(&mut out, frontend::CopyFail::parse(body).ok()?.reason)
-        }
+        frontend::COPY_FAIL => encode::copy_fail(&mut out, frontend::CopyFail::parse(body).ok()?.reason),
         frontend::PASSWORD => {
             if let Ok(first) = SaslInitialResponse::parse(body) {
                 encode::sasl_initial_response(&mut out, first.mechanism, first.response);
@@ -193,13 +168,7 @@ fn backend_again(frame: Frame<'_>) -> Option<Vec<u8>> {
             encode::copy_response(&mut out, frame.tag, copy.overall, copy.formats.iter());
         }
         backend::PARAMETER_DESCRIPTION => {
-            encode::parameter_description(
-                &mut out,
-                backend::ParameterDescription::parse(body)
-                    .ok()?
-                    .types
-                    .iter(),
-            );
+            encode::parameter_description(&mut out, backend::ParameterDescription::parse(body).ok()?.types.iter());
         }
         backend::BACKEND_KEY_DATA => {
             let key = backend::BackendKeyData::parse(body).ok()?;
@@ -211,18 +180,10 @@ fn backend_again(frame: Frame<'_>) -> Option<Vec<u8>> {
         }
         backend::AUTHENTICATION => match Authentication::parse(body).ok()? {
             Authentication::Ok => encode::authentication_ok(&mut out),
-            Authentication::CleartextPassword => {
-                encode::authentication_cleartext_password(&mut out)
-            }
-            Authentication::Md5Password { salt } => {
-                encode::authentication_md5_password(&mut out, salt)
-            }
-            Authentication::Sasl(mechanisms) => {
-                encode::authentication_sasl(&mut out, mechanisms.iter())
-            }
-            Authentication::SaslContinue(data) => {
-                encode::authentication_sasl_continue(&mut out, data)
-            }
+            Authentication::CleartextPassword => encode::authentication_cleartext_password(&mut out),
+            Authentication::Md5Password { salt } => encode::authentication_md5_password(&mut out, salt),
+            Authentication::Sasl(mechanisms) => encode::authentication_sasl(&mut out, mechanisms.iter()),
+            Authentication::SaslContinue(data) => encode::authentication_sasl_continue(&mut out, data),
             Authentication::SaslFinal(data) => encode::authentication_sasl_final(&mut out, data),
             Authentication::Other(_) => return None,
         },

@@ -33,10 +33,7 @@ pub(crate) fn packet(out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) -> bool
 #[inline]
 fn seal(out: &mut Vec<u8>, start: usize, word: usize) -> bool {
     let length = i32::try_from(out.len().saturating_sub(word)).ok();
-    match (
-        length,
-        out.get_mut(word..).and_then(<[u8]>::first_chunk_mut::<4>),
-    ) {
+    match (length, out.get_mut(word..).and_then(<[u8]>::first_chunk_mut::<4>)) {
         (Some(length), Some(place)) => {
             *place = length.to_be_bytes();
             true
@@ -69,11 +66,7 @@ fn oid(out: &mut Vec<u8>, value: u32) {
 }
 
 /// A count and as many items as the count can say.
-fn counted<I>(
-    out: &mut Vec<u8>,
-    items: impl IntoIterator<Item = I>,
-    mut item: impl FnMut(&mut Vec<u8>, I),
-) {
+fn counted<I>(out: &mut Vec<u8>, items: impl IntoIterator<Item = I>, mut item: impl FnMut(&mut Vec<u8>, I)) {
     let place = out.len();
     out.extend_from_slice(&[0; 2]);
     let mut count = 0u16;
@@ -115,12 +108,7 @@ mod tests {
         error(&mut out, &[(b'M', "a\0b"), (0, "c")]);
         assert_eq!(out, b"E\0\0\0\x08Ma\0\0");
         out.clear();
-        startup(
-            &mut out,
-            3,
-            0,
-            [(&b""[..], &b"x"[..]), (b"\0user", b"y"), (b"user", b"me")],
-        );
+        startup(&mut out, 3, 0, [(&b""[..], &b"x"[..]), (b"\0user", b"y"), (b"user", b"me")]);
         assert_eq!(out, b"\0\0\0\x11\0\x03\0\0user\0me\0\0");
     }
 

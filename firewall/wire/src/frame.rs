@@ -26,15 +26,8 @@ impl Header {
         };
         let length = i32::from_be_bytes(*length);
         match usize::try_from(length) {
-            Ok(whole) if whole >= 4 => Ok(Some(Self {
-                tag: *tag,
-                body: whole - 4,
-            })),
-            _ => Err(WireError {
-                message: "frame",
-                at: 1,
-                fault: Fault::BadLength(length),
-            }),
+            Ok(whole) if whole >= 4 => Ok(Some(Self { tag: *tag, body: whole - 4 })),
+            _ => Err(WireError { message: "frame", at: 1, fault: Fault::BadLength(length) }),
         }
     }
 
@@ -68,14 +61,7 @@ impl<'a> Frame<'a> {
             return Ok(None);
         };
         let body = bytes.get(Header::LEN..).unwrap_or_default();
-        Ok(Some((
-            Self {
-                tag: header.tag,
-                body,
-                bytes,
-            },
-            rest,
-        )))
+        Ok(Some((Self { tag: header.tag, body, bytes }, rest)))
     }
 }
 
@@ -124,20 +110,14 @@ mod tests {
         for short in 0..5 {
             assert_eq!(Header::read(b"S\0\0\0\x04".get(..short).unwrap()), Ok(None));
         }
-        assert_eq!(
-            Header::read(b"S\0\0\0\x04"),
-            Ok(Some(Header { tag: b'S', body: 0 }))
-        );
+        assert_eq!(Header::read(b"S\0\0\0\x04"), Ok(Some(Header { tag: b'S', body: 0 })));
     }
 
     #[test]
     fn impossible_lengths() {
         for length in [i32::MIN, -1, 0, 3] {
             let header = [&b"Q"[..], &length.to_be_bytes()].concat();
-            assert_eq!(
-                Header::read(&header).unwrap_err().fault,
-                Fault::BadLength(length)
-            );
+            assert_eq!(Header::read(&header).unwrap_err().fault, Fault::BadLength(length));
         }
     }
 

@@ -49,9 +49,7 @@ pub const PRE_AUTH_CAP: usize = 10_000;
 pub fn cap(tag: u8) -> Option<usize> {
     match tag {
         QUERY | PARSE | BIND | FUNCTION_CALL | COPY_DATA => Some(DATA_CAP),
-        CLOSE | DESCRIBE | EXECUTE | FLUSH | SYNC | TERMINATE | COPY_DONE | COPY_FAIL => {
-            Some(CONTROL_CAP)
-        }
+        CLOSE | DESCRIBE | EXECUTE | FLUSH | SYNC | TERMINATE | COPY_DONE | COPY_FAIL => Some(CONTROL_CAP),
         _ => None,
     }
 }
@@ -83,14 +81,8 @@ mod tests {
         assert_eq!(Query::parse(b"\0").unwrap().text, b"");
         assert_eq!(fault(Query::parse(b"")), (Fault::Unterminated, 0));
         assert_eq!(fault(Query::parse(b"select 1")), (Fault::Unterminated, 0));
-        assert_eq!(
-            fault(Query::parse(b"select 1\0; drop\0")),
-            (Fault::Trailing, 9)
-        );
-        assert_eq!(
-            fault(Parse::parse(b"name\0select 1")),
-            (Fault::Unterminated, 5)
-        );
+        assert_eq!(fault(Query::parse(b"select 1\0; drop\0")), (Fault::Trailing, 9));
+        assert_eq!(fault(Parse::parse(b"name\0select 1")), (Fault::Unterminated, 5));
         assert_eq!(fault(Parse::parse(b"\0x\0\0")), (Fault::Truncated, 3));
         assert_eq!(fault(Parse::parse(b"\0x\0\0\x01")), (Fault::Truncated, 5));
         assert_eq!(fault(Parse::parse(b"\0x\0\0\0\0")), (Fault::Trailing, 5));
@@ -104,20 +96,8 @@ mod tests {
 
     #[test]
     fn targets() {
-        assert_eq!(
-            Describe::parse(b"Sx\0").unwrap(),
-            Describe {
-                target: Target::Statement,
-                name: b"x"
-            }
-        );
-        assert_eq!(
-            Close::parse(b"P\0").unwrap(),
-            Close {
-                target: Target::Portal,
-                name: b""
-            }
-        );
+        assert_eq!(Describe::parse(b"Sx\0").unwrap(), Describe { target: Target::Statement, name: b"x" });
+        assert_eq!(Close::parse(b"P\0").unwrap(), Close { target: Target::Portal, name: b"" });
         assert_eq!(fault(Describe::parse(b"s\0")), (Fault::BadByte(b's'), 0));
         assert_eq!(fault(Close::parse(b"")), (Fault::Truncated, 0));
         assert_eq!(fault(Execute::parse(b"\0\0\0\0")), (Fault::Truncated, 1));
@@ -126,30 +106,11 @@ mod tests {
     #[test]
     fn bind_lengths() {
         let bind = |values: &[u8]| [&b"\0\0\0\0\0\x01"[..], values, b"\0\0"].concat();
-        assert!(
-            Bind::parse(&bind(b"\xff\xff\xff\xff"))
-                .unwrap()
-                .parameters()
-                .eq([None])
-        );
-        assert!(
-            Bind::parse(&bind(b"\0\0\0\0"))
-                .unwrap()
-                .parameters()
-                .eq([Some(&b""[..])])
-        );
-        assert_eq!(
-            fault(Bind::parse(&bind(b"\xff\xff\xff\xfe"))),
-            (Fault::BadLength(-2), 6)
-        );
-        assert_eq!(
-            fault(Bind::parse(&bind(b"\x80\0\0\0"))),
-            (Fault::BadLength(i32::MIN), 6)
-        );
-        assert_eq!(
-            fault(Bind::parse(&bind(b"\x7f\xff\xff\xff"))),
-            (Fault::Truncated, 6)
-        );
+        assert!(Bind::parse(&bind(b"\xff\xff\xff\xff")).unwrap().parameters().eq([None]));
+        assert!(Bind::parse(&bind(b"\0\0\0\0")).unwrap().parameters().eq([Some(&b""[..])]));
+        assert_eq!(fault(Bind::parse(&bind(b"\xff\xff\xff\xfe"))), (Fault::BadLength(-2), 6));
+        assert_eq!(fault(Bind::parse(&bind(b"\x80\0\0\0"))), (Fault::BadLength(i32::MIN), 6));
+        assert_eq!(fault(Bind::parse(&bind(b"\x7f\xff\xff\xff"))), (Fault::Truncated, 6));
     }
 
     #[test]
@@ -163,14 +124,8 @@ mod tests {
     fn names_before_the_rest() {
         assert_eq!(BindHead::read(b"p\0s"), Ok(None));
         let head = BindHead::read(b"p\0st\0\0\x01").unwrap().unwrap();
-        assert_eq!(
-            (head.portal, head.statement, head.consumed),
-            (&b"p"[..], &b"st"[..], 5)
-        );
-        assert_eq!(
-            fault(BindHead::read(&[b'x'; BIND_HEAD_CAP])).0,
-            Fault::TooLong(BIND_HEAD_CAP)
-        );
+        assert_eq!((head.portal, head.statement, head.consumed), (&b"p"[..], &b"st"[..], 5));
+        assert_eq!(fault(BindHead::read(&[b'x'; BIND_HEAD_CAP])).0, Fault::TooLong(BIND_HEAD_CAP));
     }
 
     #[test]
@@ -183,12 +138,7 @@ mod tests {
     #[test]
     fn formats() {
         let bind = |formats: &[u8]| [b"\0\0", formats, b"\0\0\0\0"].concat();
-        let of = |formats: &[u8], index| {
-            Bind::parse(&bind(formats))
-                .unwrap()
-                .parameter_formats
-                .of(index)
-        };
+        let of = |formats: &[u8], index| Bind::parse(&bind(formats)).unwrap().parameter_formats.of(index);
         assert_eq!(of(b"\0\0", 7), Some(0));
         assert_eq!(of(b"\0\x01\0\x01", 7), Some(1));
         assert_eq!(of(b"\0\x02\0\0\0\x01", 1), Some(1));

@@ -12,11 +12,7 @@ pub(crate) struct Reader<'a> {
 impl<'a> Reader<'a> {
     #[inline]
     pub(crate) fn new(message: &'static str, body: &'a [u8]) -> Self {
-        Self {
-            message,
-            total: body.len(),
-            rest: body,
-        }
+        Self { message, total: body.len(), rest: body }
     }
 
     /// Offset of the next unread byte.
@@ -27,11 +23,7 @@ impl<'a> Reader<'a> {
 
     #[cold]
     pub(crate) fn fail(&self, fault: Fault) -> WireError {
-        WireError {
-            message: self.message,
-            at: self.at(),
-            fault,
-        }
+        WireError { message: self.message, at: self.at(), fault }
     }
 
     #[inline]
@@ -123,10 +115,6 @@ impl<'a> Reader<'a> {
     /// The body must end here.
     #[inline]
     pub(crate) fn end(&self) -> Result<(), WireError> {
-        if self.rest.is_empty() {
-            Ok(())
-        } else {
-            Err(self.fail(Fault::Trailing))
-        }
+        if self.rest.is_empty() { Ok(()) } else { Err(self.fail(Fault::Trailing)) }
     }
 }

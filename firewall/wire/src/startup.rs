@@ -27,11 +27,7 @@ pub fn body_len(buf: &[u8]) -> Result<Option<usize>, WireError> {
         return Ok(None);
     };
     let length = i32::from_be_bytes(*word);
-    let fail = |fault| WireError {
-        message: "startup",
-        at: 0,
-        fault,
-    };
+    let fail = |fault| WireError { message: "startup", at: 0, fault };
     let whole = usize::try_from(length).map_err(|_| fail(Fault::BadLength(length)))?;
     match whole.checked_sub(4) {
         Some(body) if body > CAP => Err(fail(Fault::TooLong(CAP))),
@@ -98,16 +94,9 @@ impl<'a> Initial<'a> {
                 let [high, low, minor @ ..] = version.to_be_bytes();
                 let major = u16::from_be_bytes([high, low]);
                 let minor = u16::from_be_bytes(minor);
-                let parameters = if major == 3 {
-                    Parameters::read(reader)?
-                } else {
-                    Parameters(Reader::new("startup", &[]))
-                };
-                Ok(Self::Startup {
-                    major,
-                    minor,
-                    parameters,
-                })
+                let parameters =
+                    if major == 3 { Parameters::read(reader)? } else { Parameters(Reader::new("startup", &[])) };
+                Ok(Self::Startup { major, minor, parameters })
             }
         }
     }
@@ -133,10 +122,7 @@ impl<'a> Parameters<'a> {
 
     /// The value that counts: the last with this name.
     pub fn get(self, name: &[u8]) -> Option<&'a [u8]> {
-        self.iter()
-            .filter(|(found, _)| *found == name)
-            .last()
-            .map(|(_, value)| value)
+        self.iter().filter(|(found, _)| *found == name).last().map(|(_, value)| value)
     }
 }
 
@@ -174,18 +160,9 @@ mod tests {
         assert_eq!(body_len(b"\0\0\0"), Ok(None));
         assert_eq!(body_len(b"\0\0\0\x08"), Ok(Some(4)));
         assert_eq!(body_len(b"\0\0\x27\x14"), Ok(Some(CAP)));
-        assert_eq!(
-            body_len(b"\0\0\x27\x15").unwrap_err().fault,
-            Fault::TooLong(CAP)
-        );
-        assert_eq!(
-            body_len(b"\0\0\0\x07").unwrap_err().fault,
-            Fault::BadLength(7)
-        );
-        assert_eq!(
-            body_len(b"\xff\xff\xff\xff").unwrap_err().fault,
-            Fault::BadLength(-1)
-        );
+        assert_eq!(body_len(b"\0\0\x27\x15").unwrap_err().fault, Fault::TooLong(CAP));
+        assert_eq!(body_len(b"\0\0\0\x07").unwrap_err().fault, Fault::BadLength(7));
+        assert_eq!(body_len(b"\xff\xff\xff\xff").unwrap_err().fault, Fault::BadLength(-1));
         // A TLS ClientHello is too long to be a packet.
         assert!(body_len(&[TLS_HANDSHAKE, 3, 1, 0]).is_err());
     }
@@ -196,15 +173,8 @@ mod tests {
         assert_eq!(Initial::parse(&GSS_CODE.to_be_bytes()), Ok(Initial::Gss));
         let ssl = [&SSL_CODE.to_be_bytes()[..], b"x"].concat();
         assert_eq!(fault(&ssl), (Fault::Trailing, 4));
-        let cancel =
-            |secret: &[u8]| [&CANCEL_CODE.to_be_bytes()[..], &[0, 0, 0, 9], secret].concat();
-        assert_eq!(
-            Initial::parse(&cancel(b"abcd")),
-            Ok(Initial::Cancel {
-                pid: 9,
-                secret: b"abcd"
-            })
-        );
+        let cancel = |secret: &[u8]| [&CANCEL_CODE.to_be_bytes()[..], &[0, 0, 0, 9], secret].concat();
+        assert_eq!(Initial::parse(&cancel(b"abcd")), Ok(Initial::Cancel { pid: 9, secret: b"abcd" }));
         assert!(Initial::parse(&cancel(&[1; 256])).is_ok());
         assert_eq!(fault(&cancel(b"abc")), (Fault::Truncated, 8));
         assert_eq!(fault(&cancel(&[1; 257])), (Fault::TooLong(256), 8));
@@ -214,12 +184,7 @@ mod tests {
     fn parameters() {
         let startup = |rest: &[u8]| [&[0, 3, 0, 0][..], rest].concat();
         let body = startup(b"user\0me\0user\0you\0database\0\0\0");
-        let Ok(Initial::Startup {
-            major: 3,
-            minor: 0,
-            parameters,
-        }) = Initial::parse(&body)
-        else {
+        let Ok(Initial::Startup { major: 3, minor: 0, parameters }) = Initial::parse(&body) else {
             unreachable!("not a startup message");
         };
         assert_eq!(parameters.iter().count(), 3);
@@ -233,12 +198,7 @@ mod tests {
 
     #[test]
     fn other_versions_keep_their_secrets() {
-        let Ok(Initial::Startup {
-            major,
-            minor,
-            parameters,
-        }) = Initial::parse(&[0, 2, 0, 1, 9, 9])
-        else {
+        let Ok(Initial::Startup { major, minor, parameters }) = Initial::parse(&[0, 2, 0, 1, 9, 9]) else {
             unreachable!("not a startup message");
         };
         assert_eq!((major, minor, parameters.iter().count()), (2, 1, 0));

@@ -1,11 +1,6 @@
 //! A second implementation as the judge: `pgwire` must encode the same messages to the same bytes, and
 //! what it encodes must be read back as what went in.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 use bytes::{Bytes, BytesMut};
 use pgwire::messages::{Message, copy, data, extendedquery, response, simplequery, startup};
@@ -44,10 +39,7 @@ fn name(text: &str) -> Option<String> {
 }
 
 fn values() -> impl Strategy<Value = Vec<Option<Vec<u8>>>> {
-    prop::collection::vec(
-        prop::option::of(prop::collection::vec(any::<u8>(), 0..30)),
-        0..12,
-    )
+    prop::collection::vec(prop::option::of(prop::collection::vec(any::<u8>(), 0..30)), 0..12)
 }
 
 fn formats() -> impl Strategy<Value = Vec<i16>> {
@@ -59,9 +51,7 @@ fn target() -> impl Strategy<Value = frontend::Target> {
 }
 
 fn owned(values: impl Iterator<Item = Option<impl AsRef<[u8]>>>) -> Vec<Option<Vec<u8>>> {
-    values
-        .map(|value| value.map(|bytes| bytes.as_ref().to_vec()))
-        .collect()
+    values.map(|value| value.map(|bytes| bytes.as_ref().to_vec())).collect()
 }
 
 proptest! {
@@ -255,38 +245,17 @@ proptest! {
 
 #[test]
 fn bodiless() {
-    assert_eq!(
-        theirs(&extendedquery::ParseComplete::new()),
-        ours(encode::parse_complete)
-    );
-    assert_eq!(
-        theirs(&extendedquery::BindComplete::new()),
-        ours(encode::bind_complete)
-    );
-    assert_eq!(
-        theirs(&extendedquery::CloseComplete::new()),
-        ours(encode::close_complete)
-    );
-    assert_eq!(
-        theirs(&extendedquery::PortalSuspended::new()),
-        ours(encode::portal_suspended)
-    );
+    assert_eq!(theirs(&extendedquery::ParseComplete::new()), ours(encode::parse_complete));
+    assert_eq!(theirs(&extendedquery::BindComplete::new()), ours(encode::bind_complete));
+    assert_eq!(theirs(&extendedquery::CloseComplete::new()), ours(encode::close_complete));
+    assert_eq!(theirs(&extendedquery::PortalSuspended::new()), ours(encode::portal_suspended));
     assert_eq!(theirs(&extendedquery::Sync::new()), ours(encode::sync));
     assert_eq!(theirs(&extendedquery::Flush::new()), ours(encode::flush));
     assert_eq!(theirs(&data::NoData::new()), ours(encode::no_data));
-    assert_eq!(
-        theirs(&response::EmptyQueryResponse::new()),
-        ours(encode::empty_query_response)
-    );
+    assert_eq!(theirs(&response::EmptyQueryResponse::new()), ours(encode::empty_query_response));
     assert_eq!(theirs(&copy::CopyDone::new()), ours(encode::copy_done));
-    assert_eq!(
-        theirs(&startup::SslRequest::new()),
-        ours(encode::ssl_request)
-    );
-    assert_eq!(
-        theirs(&startup::GssEncRequest::new()),
-        ours(encode::gss_request)
-    );
+    assert_eq!(theirs(&startup::SslRequest::new()), ours(encode::ssl_request));
+    assert_eq!(theirs(&startup::GssEncRequest::new()), ours(encode::gss_request));
     for (theirs_status, status) in [
         (response::TransactionStatus::Idle, b'I'),
         (response::TransactionStatus::Transaction, b'T'),
@@ -307,17 +276,9 @@ fn authentication() {
         panic!("not SASL");
     };
     assert!(mechanisms.iter().eq(scram.iter().map(String::as_bytes)));
-    assert_eq!(
-        theirs(&startup::Authentication::Ok),
-        ours(encode::authentication_ok)
-    );
+    assert_eq!(theirs(&startup::Authentication::Ok), ours(encode::authentication_ok));
     let cleartext = theirs(&startup::Authentication::CleartextPassword);
     assert_eq!(cleartext, ours(encode::authentication_cleartext_password));
-    let next = theirs(&startup::Authentication::SASLContinue(Bytes::from_static(
-        b"r=1",
-    )));
-    assert_eq!(
-        next,
-        ours(|out| encode::authentication_sasl_continue(out, b"r=1"))
-    );
+    let next = theirs(&startup::Authentication::SASLContinue(Bytes::from_static(b"r=1")));
+    assert_eq!(next, ours(|out| encode::authentication_sasl_continue(out, b"r=1")));
 }

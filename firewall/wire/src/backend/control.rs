@@ -89,11 +89,7 @@ impl<'a> Notification<'a> {
         let channel = reader.string()?;
         let payload = reader.string()?;
         reader.end()?;
-        Ok(Self {
-            pid,
-            channel,
-            payload,
-        })
+        Ok(Self { pid, channel, payload })
     }
 }
 
@@ -190,11 +186,7 @@ impl<'a> NegotiateProtocolVersion<'a> {
             check.string()?;
         }
         check.end()?;
-        Ok(Self {
-            newest,
-            count,
-            options,
-        })
+        Ok(Self { newest, count, options })
     }
 
     /// The options that the server does not know.

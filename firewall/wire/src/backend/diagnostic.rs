@@ -68,8 +68,7 @@ impl<'a> Diagnostic<'a> {
 
     /// The first field with this code.
     pub fn get(&self, code: u8) -> Option<&'a [u8]> {
-        self.fields()
-            .find_map(|(found, text)| (found == code).then_some(text))
+        self.fields().find_map(|(found, text)| (found == code).then_some(text))
     }
 }
 

@@ -161,10 +161,6 @@ impl<'a> ColumnWalk<'a> {
         let start = self.reader.at();
         let value = self.reader.value()?;
         self.left = left;
-        Ok(Some(Column {
-            value,
-            start,
-            end: self.reader.at(),
-        }))
+        Ok(Some(Column { value, start, end: self.reader.at() }))
     }
 }

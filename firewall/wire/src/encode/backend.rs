@@ -5,28 +5,16 @@ use crate::backend;
 
 /// ErrorResponse. A field is its code and text, see [`backend::field`].
 pub fn error<T: AsRef<[u8]>>(out: &mut Vec<u8>, fields: &[(u8, T)]) {
-    diagnostic(
-        out,
-        backend::ERROR_RESPONSE,
-        fields.iter().map(|(code, text)| (*code, text.as_ref())),
-    );
+    diagnostic(out, backend::ERROR_RESPONSE, fields.iter().map(|(code, text)| (*code, text.as_ref())));
 }
 
 /// NoticeResponse.
 pub fn notice<T: AsRef<[u8]>>(out: &mut Vec<u8>, fields: &[(u8, T)]) {
-    diagnostic(
-        out,
-        backend::NOTICE_RESPONSE,
-        fields.iter().map(|(code, text)| (*code, text.as_ref())),
-    );
+    diagnostic(out, backend::NOTICE_RESPONSE, fields.iter().map(|(code, text)| (*code, text.as_ref())));
 }
 
 /// ErrorResponse or NoticeResponse, by its tag. A field with code 0 would end the message and is left out.
-pub fn diagnostic<'a>(
-    out: &mut Vec<u8>,
-    tag: u8,
-    fields: impl IntoIterator<Item = (u8, &'a [u8])>,
-) {
+pub fn diagnostic<'a>(out: &mut Vec<u8>, tag: u8, fields: impl IntoIterator<Item = (u8, &'a [u8])>) {
     frame(out, tag, |out| {
         for (code, text) in fields.into_iter().filter(|(code, _)| *code != 0) {
             out.push(code);
@@ -83,9 +71,7 @@ pub(super) fn empty(out: &mut Vec<u8>, tag: u8) {
 
 /// ParameterDescription.
 pub fn parameter_description(out: &mut Vec<u8>, types: impl IntoIterator<Item = u32>) {
-    frame(out, backend::PARAMETER_DESCRIPTION, |out| {
-        counted(out, types, oid)
-    });
+    frame(out, backend::PARAMETER_DESCRIPTION, |out| counted(out, types, oid));
 }
 
 /// ParameterStatus.
@@ -114,12 +100,7 @@ pub fn notification(out: &mut Vec<u8>, pid: i32, channel: &[u8], payload: &[u8])
 }
 
 /// CopyInResponse, CopyOutResponse or CopyBothResponse, by its tag.
-pub fn copy_response(
-    out: &mut Vec<u8>,
-    tag: u8,
-    overall: u8,
-    formats: impl IntoIterator<Item = i16>,
-) {
+pub fn copy_response(out: &mut Vec<u8>, tag: u8, overall: u8, formats: impl IntoIterator<Item = i16>) {
     frame(out, tag, |out| {
         out.push(overall);
         counted(out, formats, int16);
@@ -127,11 +108,7 @@ pub fn copy_response(
 }
 
 /// NegotiateProtocolVersion. `newest` is the newest minor version of 3 that is spoken.
-pub fn negotiate_protocol_version<'a>(
-    out: &mut Vec<u8>,
-    newest: u32,
-    options: impl IntoIterator<Item = &'a [u8]>,
-) {
+pub fn negotiate_protocol_version<'a>(out: &mut Vec<u8>, newest: u32, options: impl IntoIterator<Item = &'a [u8]>) {
     frame(out, backend::NEGOTIATE_PROTOCOL_VERSION, |out| {
         oid(out, newest);
         let place = out.len();

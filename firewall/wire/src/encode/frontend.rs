@@ -34,9 +34,7 @@ pub fn bind<'a>(
         string(out, portal);
         string(out, statement);
         counted(out, parameter_formats, int16);
-        counted(out, parameters, |out, parameter| {
-            whole &= value(out, parameter).is_ok()
-        });
+        counted(out, parameters, |out, parameter| whole &= value(out, parameter).is_ok());
         counted(out, result_formats, int16);
     });
     if framed && !whole {

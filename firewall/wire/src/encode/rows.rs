@@ -13,9 +13,7 @@ pub struct TooLong;
 /// RowDescription. Change a [`Field`]'s `type_oid`, `type_len`, `typmod` or `format` on its way here to tell
 /// the client another type.
 pub fn row_description<'a>(out: &mut Vec<u8>, fields: impl IntoIterator<Item = Field<'a>>) {
-    frame(out, backend::ROW_DESCRIPTION, |out| {
-        counted(out, fields, |out, next| field(out, &next))
-    });
+    frame(out, backend::ROW_DESCRIPTION, |out| counted(out, fields, |out, next| field(out, &next)));
 }
 
 /// One column as a RowDescription holds it, without any framing.
@@ -45,13 +43,7 @@ impl<'o> DataRowBuilder<'o> {
     pub fn begin(out: &'o mut Vec<u8>) -> Self {
         let start = out.len();
         out.extend_from_slice(&[backend::DATA_ROW, 0, 0, 0, 0, 0, 0]);
-        Self {
-            out,
-            start,
-            columns: 0,
-            failed: false,
-            done: false,
-        }
+        Self { out, start, columns: 0, failed: false, done: false }
     }
 
     /// A value.
@@ -82,17 +74,8 @@ impl<'o> DataRowBuilder<'o> {
         let word = self.out.len();
         self.out.extend_from_slice(&[0; 4]);
         let written = write(self.out);
-        let length = self
-            .out
-            .len()
-            .checked_sub(word + 4)
-            .and_then(|length| i32::try_from(length).ok());
-        match (
-            length,
-            self.out
-                .get_mut(word..)
-                .and_then(<[u8]>::first_chunk_mut::<4>),
-        ) {
+        let length = self.out.len().checked_sub(word + 4).and_then(|length| i32::try_from(length).ok());
+        match (length, self.out.get_mut(word..).and_then(<[u8]>::first_chunk_mut::<4>)) {
             (Some(length), Some(place)) => *place = length.to_be_bytes(),
             _ => self.failed = true,
         }
@@ -103,15 +86,8 @@ impl<'o> DataRowBuilder<'o> {
     /// Ends the row: writes its length and number of columns.
     #[inline]
     pub fn finish(mut self) -> Result<(), TooLong> {
-        let count = u16::try_from(self.columns)
-            .ok()
-            .filter(|_| !self.failed)
-            .ok_or(TooLong)?;
-        let place = self
-            .out
-            .get_mut(self.start + 5..)
-            .and_then(<[u8]>::first_chunk_mut::<2>)
-            .ok_or(TooLong)?;
+        let count = u16::try_from(self.columns).ok().filter(|_| !self.failed).ok_or(TooLong)?;
+        let place = self.out.get_mut(self.start + 5..).and_then(<[u8]>::first_chunk_mut::<2>).ok_or(TooLong)?;
         *place = count.to_be_bytes();
         self.done = seal(self.out, self.start, self.start + 1);
         if self.done { Ok(()) } else { Err(TooLong) }

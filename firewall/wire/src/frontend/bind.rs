@@ -32,11 +32,7 @@ impl<'a> BindHead<'a> {
                 Err(reader.fail(Fault::TooLong(BIND_HEAD_CAP)))
             };
         };
-        Ok(Some(Self {
-            portal,
-            statement,
-            consumed: reader.at(),
-        }))
+        Ok(Some(Self { portal, statement, consumed: reader.at() }))
     }
 }
 
@@ -72,15 +68,7 @@ impl<'a> Bind<'a> {
         let values = body.get(values_at..reader.at()).unwrap_or_default();
         let result_formats = Formats::read(&mut reader)?;
         reader.end()?;
-        Ok(Self {
-            portal,
-            statement,
-            parameter_formats,
-            result_formats,
-            count,
-            values,
-            values_at,
-        })
+        Ok(Self { portal, statement, parameter_formats, result_formats, count, values, values_at })
     }
 
     /// How many parameters there are.
@@ -100,11 +88,7 @@ impl<'a> Bind<'a> {
         (0..self.count).map_while(move |_| {
             let start = base + reader.at();
             let value = reader.value().ok()?;
-            Some(Parameter {
-                value,
-                start,
-                end: base + reader.at(),
-            })
+            Some(Parameter { value, start, end: base + reader.at() })
         })
     }
 }

@@ -17,21 +17,14 @@ pub struct Parse<'a> {
 
 impl<'a> Parse<'a> {
     /// Parses the body of a `P`.
-    #[expect(
-        clippy::self_named_constructors,
-        reason = "every message has a `parse`"
-    )]
+    #[expect(clippy::self_named_constructors, reason = "every message has a `parse`")]
     pub fn parse(body: &'a [u8]) -> Result<Self, WireError> {
         let mut reader = Reader::new("Parse", body);
         let name = reader.string()?;
         let text = reader.string()?;
         let parameter_types = Oids::read(&mut reader)?;
         reader.end()?;
-        Ok(Self {
-            name,
-            text,
-            parameter_types,
-        })
+        Ok(Self { name, text, parameter_types })
     }
 }
 
