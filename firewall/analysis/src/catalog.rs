@@ -74,6 +74,10 @@ pub struct Relation {
     pub write_reaches: Vec<u32>,
     /// It has a non-internal trigger or a rewrite rule other than a view's.
     pub active: bool,
+    /// It has a rewrite rule other than a view's: a write to it can become another statement.
+    pub ruled: bool,
+    /// Defaults and generated columns that call functions from OID 16384: (attribute number, function).
+    pub default_calls: Vec<(i16, u32)>,
     /// Foreign keys, column by column: (own attribute number, referenced relation, its attribute number).
     pub references: Vec<(i16, u32, i16)>,
     /// Generated columns: (own attribute number, one that its expression reads).
