@@ -37,6 +37,9 @@ pub(crate) fn judge(text: &str, mut seen: Seen<'_>, catalog: &Catalog, session: 
     names(&seen.operators, &catalog.foreign_operators, "operator", &mut found);
     names(&seen.types, &catalog.foreign_types, "type", &mut found);
     names(&seen.types, &catalog.active_domains, "domain", &mut found);
+    if matches!(seen.kind, Kind::Ddl | Kind::CreateTableAs) {
+        row_types(&seen, catalog, &mut found);
+    }
     if let Some((version, position)) = seen.newer_syntax
         && catalog.server_version < version
     {
@@ -204,6 +207,19 @@ fn function(call: &FunctionRef<'_>, catalog: &Catalog, text: &str, found: &mut F
         }
     }
     false
+}
+
+/// A relation that could hold labelled rows would be refused to everybody, whoever made it.
+fn row_types(seen: &Seen<'_>, catalog: &Catalog, found: &mut Found) {
+    for used in &seen.types {
+        let name = used.name.strip_prefix('_').unwrap_or(used.name);
+        let rows = catalog.by_name(used.name).chain(catalog.by_name(name)).filter(|relation| !relation.system);
+        for (relation, reach) in rows.filter_map(|r| Some((r, catalog.index().of(r.oid)?))) {
+            if reach.is_protected() {
+                found.other(Rule::Ddl, &format!("a column of type {}", relation.name), used.position);
+            }
+        }
+    }
 }
 
 /// `row.name` and `(…).name`, where `name` may be a function.
