@@ -7,6 +7,7 @@ use ringfence_wire::backend::DataRow;
 
 use super::describe::RowPlan;
 use super::value::Treatment;
+use crate::literals;
 
 /// Appends the rewritten row (with its header) to `out`. Counts values that could not be presented.
 pub(crate) fn rewrite_row(
@@ -40,11 +41,10 @@ pub(crate) fn rewrite_row(
         let done = match treatment {
             Treatment::Null => continue,
             Treatment::CatalogText => {
-                if !catalog.sensitive_texts.contains(&text_hash(value)) {
-                    out.extend_from_slice(value);
-                } else {
+                if tells(catalog, value) {
                     continue;
                 }
+                out.extend_from_slice(value);
                 Ok(())
             }
             Treatment::Each(each) => each.apply(presenter, value, out),
@@ -71,4 +71,10 @@ pub(crate) fn rewrite_row(
         bytes.copy_from_slice(&length.to_be_bytes());
     }
     Ok(())
+}
+
+/// Whether a catalog text is one that belongs to labelled columns, or holds a constant of one.
+fn tells(catalog: &Catalog, text: &[u8]) -> bool {
+    let known = &catalog.sensitive_texts;
+    known.contains(&text_hash(text)) || (!known.is_empty() && literals::hashes(text).any(|hash| known.contains(&hash)))
 }
