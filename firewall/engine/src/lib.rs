@@ -8,6 +8,7 @@
 
 pub mod event;
 pub mod gate;
+pub mod literals;
 mod names;
 mod pending;
 pub mod plan;
