@@ -88,6 +88,14 @@ impl Bank {
                             "reads" => relation.reads.extend(oids),
                             "calls" => relation.calls.extend(oids),
                             "parent" => relation.parents.extend(oids),
+                            "rule" => {
+                                relation.ruled = true;
+                                relation.write_reaches.extend(oids);
+                            }
+                            "default" => {
+                                let numbers: Vec<u32> = oids.collect();
+                                relation.default_calls.push((i16::try_from(numbers[0]).unwrap(), numbers[1]));
+                            }
                             "write_reaches" => relation.write_reaches.extend(oids),
                             other => panic!("{other}"),
                         }

@@ -69,6 +69,7 @@ pub(super) fn add(relations: &mut [Relation], sources: &Sources<'_>) {
     for rule in &sources.rules {
         with(&mut facts, rule.relation, &|f| {
             f.active |= !rule.of_view;
+            f.ruled |= !rule.of_view;
             for oid in relation_oids(&rule.tree).filter(|&oid| oid != rule.relation) {
                 f.named(rule.of_view, oid);
             }
@@ -111,6 +112,7 @@ pub(super) fn add(relations: &mut [Relation], sources: &Sources<'_>) {
         relation.reads = facts.reads.into_iter().collect();
         relation.calls = facts.calls.into_iter().collect();
         relation.active = facts.active;
+        relation.ruled = facts.ruled;
         relation.references = facts.references;
     }
 }
@@ -121,6 +123,7 @@ struct Facts {
     reads: BTreeSet<u32>,
     calls: BTreeSet<u32>,
     active: bool,
+    ruled: bool,
     references: Vec<(i16, u32, i16)>,
     /// Relations that a write to this one reaches directly.
     writes: BTreeSet<u32>,

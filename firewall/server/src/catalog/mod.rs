@@ -72,7 +72,7 @@ async fn read(client: &Client, context: &Context) -> Result<Loaded, Error> {
     let login_parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 1] = [(logins, Type::TEXT_ARRAY)];
     let trusted_parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 1] = [(&trusted, Type::TEXT_ARRAY)];
     // All are sent before the first is answered.
-    let (marks, relations, columns, types, wire_types, inherits, generated, rules, rule_depends, functions, triggers, keys, foreign, domains, roles) = tokio::try_join!(
+    let (marks, relations, columns, types, wire_types, inherits, generated, default_calls, rules, rule_depends, functions, triggers, keys, foreign, domains, roles) = tokio::try_join!(
         marks(client),
         client.query_typed(sql::RELATIONS, &[]),
         client.query_typed(sql::COLUMNS, &[]),
@@ -80,6 +80,7 @@ async fn read(client: &Client, context: &Context) -> Result<Loaded, Error> {
         client.query_typed(sql::WIRE_TYPES, &[]),
         client.query_typed(sql::INHERITS, &[]),
         client.query_typed(sql::GENERATED, &[]),
+        client.query_typed(sql::DEFAULT_CALLS, &[]),
         client.query_typed(sql::RULES, &[]),
         client.query_typed(sql::RULE_DEPENDS, &[]),
         client.query_typed(&functions_sql, &[]),
@@ -93,6 +94,7 @@ async fn read(client: &Client, context: &Context) -> Result<Loaded, Error> {
     let mut relations = read_relations(&relations)?;
     add_columns(&mut relations, &columns, &type_names(&types)?)?;
     add_generated(&mut relations, &generated)?;
+    add_default_calls(&mut relations, &default_calls)?;
     let functions = read_functions(&functions)?;
     let foreign_keys = read_foreign_keys(&keys)?;
     dependencies::add(
@@ -237,6 +239,16 @@ fn add_generated(relations: &mut [Relation], rows: &[Row]) -> Result<(), Error> 
         let oid: u32 = row.try_get(0)?;
         if let Some(relation) = relations.iter_mut().find(|r| r.oid == oid) {
             relation.generated.push((row.try_get(1)?, row.try_get(2)?));
+        }
+    }
+    Ok(())
+}
+
+fn add_default_calls(relations: &mut [Relation], rows: &[Row]) -> Result<(), Error> {
+    for row in rows {
+        let oid: u32 = row.try_get(0)?;
+        if let Some(relation) = relations.iter_mut().find(|r| r.oid == oid) {
+            relation.default_calls.push((row.try_get(1)?, row.try_get(2)?));
         }
     }
     Ok(())

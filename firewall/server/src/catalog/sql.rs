@@ -37,6 +37,11 @@ pub(super) const GENERATED: &str = "SELECT a.attrelid, a.attnum, d.refobjsubid::
           OR d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND d.objid = f.oid) \
     WHERE a.attgenerated <> '' AND NOT a.attisdropped";
 
+/// (relation, column, function of a user's that its default or generation expression calls).
+pub(super) const DEFAULT_CALLS: &str = "SELECT DISTINCT f.adrelid, f.adnum, d.refobjid FROM pg_catalog.pg_attrdef f \
+    JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND d.objid = f.oid \
+        AND d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass WHERE d.refobjid >= 16384";
+
 /// (child, parent).
 pub(super) const INHERITS: &str = "SELECT inhrelid, inhparent FROM pg_catalog.pg_inherits";
 
