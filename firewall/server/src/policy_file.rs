@@ -64,9 +64,14 @@ impl LoadedPolicy {
         Ok(Self { policy, version, content, logins })
     }
 
-    /// Whether the files on disk are what was loaded.
-    pub fn is_current(&self, path: &Path) -> bool {
-        content(path, &self.policy) == self.content
+    /// Says loudly what is only worth knowing, and who is only observed.
+    pub fn log(&self) {
+        for warning in &self.policy.warnings {
+            tracing::warn!("{}", describe_as("warning", warning));
+        }
+        for (name, _) in self.policy.clients().filter(|(_, entry)| entry.policy.observe) {
+            tracing::warn!(client = name, "enforce: observe: what would be refused is let through, and only recorded");
+        }
     }
 
     pub fn knows(&self, client: &str) -> bool {

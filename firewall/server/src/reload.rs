@@ -132,9 +132,7 @@ impl Reloader {
     async fn try_policy(&self) -> Result<u64, PolicyErrors> {
         let old = self.worlds.policy();
         let fresh = LoadedPolicy::load(&self.classification, old.version + 1)?;
-        for warning in &fresh.policy.warnings {
-            tracing::warn!("{}", crate::policy_file::describe_as("warning", warning));
-        }
+        fresh.log();
         if !self.unsafe_superuser {
             for login in fresh.login_names(&self.default_login) {
                 match self.store.overreach(&login).await {

@@ -90,9 +90,7 @@ async fn serve(config: Config) -> Result<(), ServeError> {
     let began = Instant::now();
     let mut signals = Signals::new().map_err(ServeError::Runtime)?;
     let policy = LoadedPolicy::load(&config.classification, 1)?;
-    for warning in &policy.policy.warnings {
-        tracing::warn!("{}", crate::policy_file::describe_as("warning", warning));
-    }
+    policy.log();
     let (server_tls, tls_files) = server_tls(&config)?;
     let target = target(&config.upstream)?;
 

@@ -125,6 +125,10 @@ pub trait Verifiers: Send + Sync {
     fn lookup(&self, login: &str) -> Option<Verifier>;
     /// For cleartext: every live token that the login may mean (`NAME~KID`: at most one).
     fn candidates(&self, login: &str) -> Vec<Verifier>;
+    /// False while nothing can be said of any token (the control database has been away for too long).
+    fn serving(&self) -> bool {
+        true
+    }
     /// When the token stops being valid (checked by the connection about once a minute); `None` if it is dead already.
     fn valid_until(&self, kid: &str) -> Option<std::time::SystemTime>;
 }
@@ -258,6 +262,8 @@ pub enum LoginFailure {
     TooManyConnections,
     Protocol,
     Upstream,
+    /// No token can be checked now.
+    Unavailable,
 }
 
 impl CloseReason {
@@ -281,6 +287,7 @@ impl LoginFailure {
             Self::TooManyConnections => "too_many_connections",
             Self::Protocol => "protocol",
             Self::Upstream => "upstream",
+            Self::Unavailable => "unavailable",
         }
     }
 }

@@ -38,6 +38,11 @@ pub(crate) async fn authenticate(
     address: IpAddr,
     login: &[u8],
 ) -> io::Result<Outcome> {
+    if !shared.verifiers.serving() {
+        let problem = Problem::new("57P03", "logins cannot be checked now")
+            .hint("The firewall has lost its control database; try again later.");
+        return Ok(Outcome::Refused { problem, reason: LoginFailure::Unavailable });
+    }
     if let Err(wait) = shared.limiter.check(address, login) {
         let seconds = wait.as_secs().saturating_add(1);
         let problem = Problem::new("53300", "too many failed logins")

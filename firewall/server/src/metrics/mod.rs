@@ -26,8 +26,16 @@ const KINDS: [&str; 12] = [
     "other",
 ];
 const HANDLINGS: [&str; 5] = ["plain", "mask", "tokenize", "encrypt", "drop"];
-const LOGINS: [&str; 7] =
-    ["ok", "credentials", "rate_limited", "plaintext_refused", "too_many_connections", "protocol", "upstream"];
+const LOGINS: [&str; 8] = [
+    "ok",
+    "credentials",
+    "rate_limited",
+    "plaintext_refused",
+    "too_many_connections",
+    "protocol",
+    "upstream",
+    "unavailable",
+];
 const CLOSES: [&str; 5] = ["client", "upstream", "revoked", "shutdown", "protocol"];
 const RULES: usize = Rule::ALL.len();
 

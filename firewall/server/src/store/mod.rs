@@ -377,6 +377,10 @@ impl Verifiers for Store {
         }
     }
 
+    fn serving(&self) -> bool {
+        self.within_grace()
+    }
+
     fn valid_until(&self, kid: &str) -> Option<SystemTime> {
         let snapshot = self.0.snapshot.load();
         let token = snapshot.get(kid)?;
