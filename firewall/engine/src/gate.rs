@@ -123,6 +123,13 @@ pub(crate) mod own {
         Cleared(buffer)
     }
 
+    /// Answers a client whose own Sync was taken for a part of COPY data.
+    pub(crate) fn sync(buffer: &mut Vec<u8>) -> Cleared<'_> {
+        buffer.clear();
+        encode::sync(buffer);
+        Cleared(buffer)
+    }
+
     /// Parse and Sync of a text that names an unknown relation.
     pub(crate) fn probe<'b>(buffer: &'b mut Vec<u8>, text: &[u8]) -> Cleared<'b> {
         buffer.clear();

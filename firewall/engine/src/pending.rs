@@ -112,34 +112,60 @@ pub(crate) struct Refused {
 
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
-    queue: VecDeque<Expect>,
+    queue: VecDeque<(u64, Expect)>,
+    /// Number of the next one.
+    next: u64,
+    /// Bytes that the entries keep in memory.
+    weight: usize,
 }
 
 impl Pending {
     /// The end of a COPY matters only behind the statement that may have begun one: alone it would never be answered.
     pub(crate) fn push(&mut self, expect: Expect) {
         if !(self.queue.is_empty() && matches!(expect, Expect::CopyEnd)) {
-            self.queue.push_back(expect);
+            self.weight += expect.weight();
+            self.queue.push_back((self.next, expect));
+            self.next += 1;
         }
+    }
+
+    /// The number that the next one gets.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.next
+    }
+
+    /// The message with this number is not answered yet.
+    pub(crate) fn owes(&self, number: u64) -> bool {
+        number < self.next && self.queue.front().is_some_and(|(first, _)| *first <= number)
     }
 
     pub(crate) fn front(&self) -> Option<&Expect> {
-        self.queue.front()
+        self.queue.front().map(|(_, expect)| expect)
     }
 
+    /// Changes must leave its weight alone.
     pub(crate) fn front_mut(&mut self) -> Option<&mut Expect> {
-        self.queue.front_mut()
+        self.queue.front_mut().map(|(_, expect)| expect)
     }
 
     pub(crate) fn pop(&mut self) -> Option<Expect> {
-        let front = self.queue.pop_front();
-        while matches!(self.queue.front(), Some(Expect::CopyEnd)) {
-            self.queue.pop_front();
+        let front = self.take_front();
+        while matches!(self.front(), Some(Expect::CopyEnd)) {
+            self.take_front();
         }
-        if self.queue.is_empty() && self.queue.capacity() > 64 {
-            self.queue = VecDeque::new();
+        if self.queue.is_empty() {
+            self.weight = 0;
+            if self.queue.capacity() > 64 {
+                self.queue = VecDeque::new();
+            }
         }
         front
+    }
+
+    fn take_front(&mut self) -> Option<Expect> {
+        let (_, expect) = self.queue.pop_front()?;
+        self.weight = self.weight.saturating_sub(expect.weight());
+        Some(expect)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -150,12 +176,18 @@ impl Pending {
         self.queue.len()
     }
 
+    /// Bytes that the owed replies keep in memory.
+    pub(crate) fn weight(&self) -> usize {
+        self.weight
+    }
+
     /// Takes everything before the next ReadyForQuery of an extended cycle, last first: the server skips it. The flag
     /// says whether a Sync was found; without one the server skips what is still to come.
     pub(crate) fn skip_to_sync(&mut self) -> (Vec<Expect>, bool) {
-        let at = self.queue.iter().position(|expect| matches!(expect, Expect::Sync { .. } | Expect::ProbeSync { .. }));
+        let at = self.queue.iter().position(|(_, e)| matches!(e, Expect::Sync { .. } | Expect::ProbeSync { .. }));
         let end = at.unwrap_or(self.queue.len());
-        let mut skipped: Vec<Expect> = self.queue.drain(..end).collect();
+        let mut skipped: Vec<Expect> = self.queue.drain(..end).map(|(_, expect)| expect).collect();
+        self.weight = self.weight.saturating_sub(skipped.iter().map(Expect::weight).sum());
         skipped.reverse();
         (skipped, at.is_some())
     }
@@ -163,14 +195,67 @@ impl Pending {
     /// A COPY from the client began: Syncs that were sent before its end are swallowed by it.
     /// Returns whether the end was already sent.
     pub(crate) fn swallow_syncs_of_copy(&mut self) -> bool {
-        let end = self.queue.iter().position(|expect| matches!(expect, Expect::CopyEnd));
+        let end = self.queue.iter().position(|(_, expect)| matches!(expect, Expect::CopyEnd));
         let before = end.unwrap_or(self.queue.len());
         let mut at = 0;
-        self.queue.retain(|expect| {
+        self.queue.retain(|(_, expect)| {
             let swallowed = at > 0 && at < before && matches!(expect, Expect::Sync { .. });
+            // The next COPY of the same text has an end of its own.
+            let ended = Some(at) == end;
             at += 1;
-            !swallowed
+            !swallowed && !ended
         });
         end.is_some()
+    }
+
+    /// What the first owed message that changes the meaning of this statement's name puts back if it fails.
+    pub(crate) fn next_change_of_statement(&mut self, name: &[u8]) -> Option<Later<'_, Prepared>> {
+        self.queue.iter_mut().find_map(|(_, expect)| match expect {
+            Expect::Parse { undo: Some(undo) } | Expect::CloseStatement { undo: Some(undo) } if *undo.name == *name => {
+                Some(Later::Undo(undo))
+            }
+            Expect::Execute(running) | Expect::Query { running, .. } => running
+                .names
+                .iter()
+                .any(|change| matches!(change, NameChange::Statement(changed) if **changed == *name))
+                .then_some(Later::Sql),
+            _ => None,
+        })
+    }
+
+    /// The same for a portal's name.
+    pub(crate) fn next_change_of_portal(&mut self, name: &[u8]) -> Option<Later<'_, Portal>> {
+        self.queue.iter_mut().find_map(|(_, expect)| match expect {
+            Expect::Bind { undo: Some(undo) } | Expect::ClosePortal { undo: Some(undo) } if *undo.name == *name => {
+                Some(Later::Undo(undo))
+            }
+            Expect::Execute(running) | Expect::Query { running, .. } => running
+                .names
+                .iter()
+                .any(|change| matches!(change, NameChange::Portal(changed) if **changed == *name))
+                .then_some(Later::Sql),
+            _ => None,
+        })
+    }
+}
+
+/// A message behind the one that failed, about the same name.
+pub(crate) enum Later<'a, T> {
+    Undo(&'a mut Undo<T>),
+    /// SQL: if it fails, nothing is known of the name anyway.
+    Sql,
+}
+
+impl Expect {
+    /// What it keeps in memory beside itself; what a name meant before is not counted, it was in its table until now.
+    fn weight(&self) -> usize {
+        let of = |plan: &Option<Arc<Plan>>| plan.as_ref().map_or(0, |plan| plan.text.len());
+        128 + match self {
+            Self::DescribeStatement { prepared: Some(prepared) }
+            | Self::DescribePortal { prepared: Some(prepared), .. } => of(&prepared.plan),
+            Self::Execute(running) | Self::Query { running, .. } => of(&running.plan),
+            Self::Refused(refused) => of(&refused.plan) + refused.reply.len(),
+            _ => 0,
+        }
     }
 }

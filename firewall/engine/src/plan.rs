@@ -91,7 +91,8 @@ impl Plan {
         self.analysis.statements.iter().any(|statement| statement.taints || !statement.columns.is_empty())
     }
 
-    fn weight(&self) -> u64 {
+    /// Bytes that it takes, reckoned.
+    pub(crate) fn weight(&self) -> usize {
         let statements: usize = self
             .analysis
             .statements
@@ -100,7 +101,7 @@ impl Plan {
                 256 + 16 * s.relations.len() + 80 * s.columns.len() + s.outputs.as_ref().map_or(0, |o| 40 * o.len())
             })
             .sum();
-        (256 + 2 * self.text.len() + 64 * self.decisions.len() + statements) as u64
+        256 + 2 * self.text.len() + 64 * self.decisions.len() + statements
     }
 }
 
@@ -178,7 +179,7 @@ struct ByBytes;
 
 impl Weighter<Key, Arc<Plan>> for ByBytes {
     fn weight(&self, _: &Key, plan: &Arc<Plan>) -> u64 {
-        plan.weight()
+        plan.weight() as u64
     }
 }
 

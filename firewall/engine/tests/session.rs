@@ -227,7 +227,7 @@ fn copy_without_a_decision_breaks_the_connection() {
 
 #[test]
 fn syncs_that_copy_swallows_are_not_awaited() {
-    let mut stage = Stage::new("api");
+    let mut stage = Stage::new("operator");
     stage.client(|out| {
         encode::parse(out, b"", b"copy transactions from stdin", &[]);
         bind(out, b"", b"");

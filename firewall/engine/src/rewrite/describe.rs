@@ -62,8 +62,12 @@ pub(crate) fn decide_rows(
             match with_origin(judge, &field, expected) {
                 Some(verdict) => verdict,
                 None if !judge.fresh => return RowDecision::Unknown,
-                // Nobody else's uncommitted table can be seen, and nothing labelled can flow into an own one.
-                None if judge.own_relations => Column::Plain,
+                // Nobody else's uncommitted table can be seen, and nothing labelled can flow into an own one. But a
+                // cursor can outlive the table that it was read from.
+                None if judge.own_relations => match without_origin(judge, statement, expected) {
+                    Column::Plain => Column::Plain,
+                    _ => Column::Withheld(unknown_origin()),
+                },
                 None => Column::Withheld(unknown_origin()),
             }
         };

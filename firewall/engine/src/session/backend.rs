@@ -10,7 +10,8 @@ use ringfence_wire::{WireError, encode};
 
 use super::{Fatal, Peers, Probe, RefreshReason, RowMode, Session, release, server_fault};
 use crate::event::Verdict;
-use crate::pending::Expect;
+use crate::gate::own;
+use crate::pending::{Expect, NameChange};
 use crate::rewrite::{self, RowDecision};
 
 /// Largest message of the server that must be read whole although it is not a row.
@@ -40,6 +41,11 @@ impl Session {
             release(&mut self.server.partial);
         }
         result.map_err(|error| server_fault(error, out))?;
+        if std::mem::take(&mut self.client.resync_now) {
+            out.to_server(own::sync(&mut own));
+            self.client.skipping = false;
+            self.owe_sync();
+        }
         self.retry(now, out)?;
         Ok(at)
     }
@@ -300,6 +306,7 @@ impl Session {
             be::EMPTY_QUERY_RESPONSE | be::PORTAL_SUSPENDED => self.statement_ends(now, 0, own),
             be::COPY_IN_RESPONSE => {
                 self.copy_was_decided(Kind::CopyIn)?;
+                self.client.copies = self.client.copies.saturating_sub(1);
                 self.client.copying = !self.pending.swallow_syncs_of_copy();
                 Ok(self.unless_muted())
             }
@@ -365,7 +372,9 @@ impl Session {
             }
             Some(Expect::DescribePortal { portal, silent, .. }) => {
                 let (portal, silent) = (*portal, *silent);
-                self.described.insert(portal, Arc::clone(&plan));
+                if portal != 0 {
+                    self.described.insert(portal, Arc::clone(&plan));
+                }
                 self.pending.pop();
                 silent
             }
@@ -459,7 +468,10 @@ impl Session {
 
     fn error(&mut self, now: Instant, body: &[u8], own: &mut Vec<u8>) -> Result<Fate, String> {
         self.server.rows = RowMode::Undecided;
-        self.client.copying = false;
+        if std::mem::take(&mut self.client.copying) {
+            self.client.copied = false;
+            self.client.resync_now = std::mem::take(&mut self.client.resync);
+        }
         let diagnostic = be::Diagnostic::parse(body).map_err(broken)?;
         let mut sqlstate = *b"XX000";
         if let Some(code) = diagnostic.get(be::field::CODE).and_then(|code| code.try_into().ok()) {
@@ -477,7 +489,6 @@ impl Session {
             }
             Some(Expect::Execute(_) | Expect::Query { .. }) => {
                 self.record(now, 0, Some(Verdict::Failed(sqlstate)));
-                self.doubt_running();
             }
             Some(Expect::ProbeParse { .. }) => {
                 self.client.probe = Probe::Answered;
@@ -493,6 +504,7 @@ impl Session {
             rewrite::rebuilt(own, &diagnostic, &self.config.world.catalog, true);
             fate = Fate::Replaced;
         }
+        let names = self.names_of_running();
         match self.pending.front() {
             None | Some(Expect::Query { .. } | Expect::FunctionCall { .. } | Expect::Sync { .. }) => {}
             Some(Expect::Execute(_) | Expect::Refused(_)) => {
@@ -501,6 +513,8 @@ impl Session {
             }
             Some(_) => self.skip_to_sync(now, Some(sqlstate)),
         }
+        // Last, as it came first: what was skipped may have put its names back.
+        self.doubt(&names);
         Ok(fate)
     }
 
@@ -516,10 +530,10 @@ impl Session {
         for expect in skipped {
             match expect {
                 Expect::Parse { undo: Some(undo) } | Expect::CloseStatement { undo: Some(undo) } => {
-                    self.statements.undo(undo);
+                    self.put_back_statement(&undo.name, undo.before);
                 }
                 Expect::Bind { undo: Some(undo) } | Expect::ClosePortal { undo: Some(undo) } => {
-                    self.portals.undo(undo);
+                    self.put_back_portal(&undo.name, undo.before);
                 }
                 Expect::Execute(running) | Expect::Query { running, .. } => self.doubt(&running.names),
                 _ => {}
@@ -528,12 +542,11 @@ impl Session {
         self.client.skipping = !found;
     }
 
-    fn doubt_running(&mut self) {
-        let names = match self.pending.front_mut() {
+    fn names_of_running(&mut self) -> Vec<NameChange> {
+        match self.pending.front_mut() {
             Some(Expect::Execute(running) | Expect::Query { running, .. }) => std::mem::take(&mut running.names),
-            _ => return,
-        };
-        self.doubt(&names);
+            _ => Vec::new(),
+        }
     }
 
     fn ready(&mut self, now: Instant, body: &[u8]) -> Result<Fate, String> {
@@ -578,7 +591,7 @@ impl Session {
             if self.tainted.is_some_and(|since| since <= cycle) {
                 self.tainted = None;
             }
-            self.portals.retain(|portal| portal.sql || portal.cycle > cycle);
+            self.portals.retain(|portal| portal.sql || portal.made.cycle > cycle);
             if self.catalog_changed && !self.restricted() {
                 self.catalog_changed = false;
                 self.need.get_or_insert(super::Need::Stale);

@@ -13,8 +13,8 @@ use smallvec::SmallVec;
 use super::frontend::{FINGERPRINTED, Own, Step};
 use super::{Probe, RefreshReason, Session};
 use crate::gate::{Control, Permit, own};
-use crate::names::{Portal, Prepared};
-use crate::pending::{Expect, NameChange, Refused, Running};
+use crate::names::{Made, Portal, Prepared};
+use crate::pending::{Expect, Later, NameChange, Refused, Running};
 use crate::plan::Plan;
 use crate::refusal;
 
@@ -26,7 +26,13 @@ impl Session {
         if self.client.copying {
             return self.during_copy(header, body);
         }
-        if self.pending.len() >= self.config.limits.pending && header.tag != fe::TERMINATE {
+        let limits = &self.config.limits;
+        let full = self.pending.len() >= limits.pending || self.pending.weight() >= limits.pending_bytes;
+        if full && header.tag != fe::TERMINATE {
+            return Ok(Step::Wait(None));
+        }
+        if self.copy_may_begin() && !matches!(header.tag, fe::COPY_DATA | fe::COPY_DONE | fe::COPY_FAIL | fe::TERMINATE)
+        {
             return Ok(Step::Wait(None));
         }
         let step = match header.tag {
@@ -66,26 +72,57 @@ impl Session {
         Ok(step)
     }
 
-    /// The server takes COPY data and swallows Sync and Flush.
+    /// A text that copies from the client was sent, and the server has neither begun to nor failed. Whether it answers
+    /// a Sync or takes it for a part of the data depends on that: nothing but data goes on before it is known.
+    fn copy_may_begin(&self) -> bool {
+        self.client.copies > 0 && self.pending.owes(self.client.copy_number)
+    }
+
+    fn expect_copies(&mut self, plan: &Plan, only: Option<usize>) {
+        let statements = plan.analysis.statements.iter().enumerate();
+        let copies = statements.filter(|(at, s)| s.kind == Kind::CopyIn && only.is_none_or(|only| only == *at)).count();
+        if copies > 0 {
+            self.client.copies = copies;
+            self.client.copy_number = self.pending.next_number();
+        }
+    }
+
+    /// The server takes COPY data and swallows Sync and Flush: they are swallowed here, because a COPY that has failed
+    /// already would answer them, and nobody can tell from outside which of the two came first.
     fn during_copy(&mut self, header: Header, body: &[u8]) -> Result<Step, WireError> {
         Ok(match header.tag {
-            fe::COPY_DATA => Step::Pass(Permit::control(Control::CopyData)),
+            fe::COPY_DATA => {
+                self.client.copied = true;
+                Step::Pass(Permit::control(Control::CopyData))
+            }
             fe::COPY_DONE => {
                 fe::Empty::parse("CopyDone", body)?;
-                self.client.copying = false;
+                self.copy_ends();
                 Step::Pass(Permit::control(Control::CopyEnd))
             }
             fe::COPY_FAIL => {
                 fe::CopyFail::parse(body)?;
-                self.client.copying = false;
+                self.copy_ends();
                 Step::Pass(Permit::control(Control::CopyEnd))
             }
-            fe::SYNC => Step::Pass(Permit::control(Control::Sync)),
+            fe::SYNC if !self.restricted() => Step::Pass(Permit::control(Control::Sync)),
+            fe::SYNC => {
+                fe::Empty::parse("Sync", body)?;
+                // If the COPY turns out to have failed, the client may be waiting for an answer.
+                self.client.resync = self.client.copied;
+                Step::Drop
+            }
             fe::FLUSH => Step::Pass(Permit::control(Control::Flush)),
             fe::TERMINATE => Step::Pass(Permit::control(Control::Terminate)),
             // The server would fail the COPY for it; the firewall cannot know what state follows.
             _ => Step::Wait(None),
         })
+    }
+
+    fn copy_ends(&mut self) {
+        self.client.copying = false;
+        self.client.copied = false;
+        self.client.resync = false;
     }
 
     // --- simple protocol
@@ -147,17 +184,23 @@ impl Session {
             observed,
             names: Vec::new(),
         };
+        if (0..plan.analysis.statements.len()).any(|at| self.is_open_question(&Prepared::of(&plan, at))) {
+            return Ok(Step::Wait(None));
+        }
         for at in 0..plan.analysis.statements.len() {
             let prepared = Prepared::of(&plan, at);
             match self.source(&prepared) {
-                Ok(source) => running.sources.push(source),
+                Ok(source) => {
+                    self.apply(&prepared, &source, &mut running.names);
+                    running.sources.push(source);
+                }
                 Err(refusal) => {
-                    self.doubt(&running.names);
+                    self.forget(&running.names);
                     return Ok(self.refuse(now, &refusal, Some(&plan), plan.fingerprint, true));
                 }
             }
-            self.apply(&prepared, &mut running.names);
         }
+        self.expect_copies(&plan, None);
         self.statements.remove(b"");
         self.portals.remove(b"");
         self.owe_query(running);
@@ -212,7 +255,7 @@ impl Session {
             let rest = body.get(nul + 1..).unwrap_or_default();
             let text = rest.get(..memchr(rest).unwrap_or(rest.len())).unwrap_or_default();
             let fingerprint = ringfence_analysis::fingerprint(text);
-            let prepared = Prepared { plan: None, statement: 0, fingerprint, doubtful: false };
+            let prepared = Prepared { plan: None, statement: 0, fingerprint, inner: false, made: self.made() };
             let undo = self.statements.set(fe::name_key(name), prepared);
             self.pending.push(Expect::Parse { undo: Some(undo) });
             return Ok(self.pass_unrestricted());
@@ -231,16 +274,11 @@ impl Session {
             let refusal = refusal.clone();
             return Ok(self.refuse(now, &refusal, Some(&plan), plan.fingerprint, false));
         }
-        if !message.name.is_empty() && self.statements.len() >= self.config.limits.names {
-            return Ok(self.refuse(
-                now,
-                &too_many_names(self.config.limits.names),
-                Some(&plan),
-                plan.fingerprint,
-                false,
-            ));
+        if let Some(refusal) = self.no_room(message.name) {
+            return Ok(self.refuse(now, &refusal, Some(&plan), plan.fingerprint, false));
         }
-        let undo = self.statements.set(fe::name_key(message.name), Prepared::of(&plan, 0));
+        let prepared = Prepared { made: self.made(), ..Prepared::of(&plan, 0) };
+        let undo = self.statements.set(fe::name_key(message.name), prepared);
         self.pending.push(Expect::Parse { undo: Some(undo) });
         Ok(self.pass(&plan, now))
     }
@@ -253,9 +291,12 @@ impl Session {
         };
         let prepared = self.statements.get(fe::name_key(head.statement)).cloned();
         if !self.restricted() {
-            let prepared = prepared.unwrap_or(Prepared { plan: None, statement: 0, fingerprint: 0, doubtful: false });
+            let prepared = prepared.unwrap_or_default();
             self.set_portal(head.portal, prepared);
             return Ok(self.pass_unrestricted());
+        }
+        if prepared.as_ref().is_some_and(|prepared| self.is_unsettled(prepared.made)) {
+            return Ok(Step::Wait(None));
         }
         let prepared = match self.current(head.statement, prepared) {
             Ok(prepared) => prepared,
@@ -273,19 +314,18 @@ impl Session {
                 let refusal = too_long(self.config.limits.handled_row);
                 return Ok(self.refuse(now, &refusal, Some(&plan), plan.fingerprint, false));
             }
+            if body.len() < header.body {
+                // Labelled only since its head arrived.
+                let refusal = policy_changed();
+                return Ok(self.refuse(now, &refusal, Some(&plan), plan.fingerprint, false));
+            }
             let message = fe::Bind::parse(body)?;
             if let Some(refusal) = self.written_token(&plan, prepared.statement, &message) {
                 return Ok(self.refuse(now, &refusal, Some(&plan), plan.fingerprint, false));
             }
         }
-        if !head.portal.is_empty() && self.portals.len() >= self.config.limits.names {
-            return Ok(self.refuse(
-                now,
-                &too_many_names(self.config.limits.names),
-                Some(&plan),
-                plan.fingerprint,
-                false,
-            ));
+        if let Some(refusal) = self.no_room(head.portal) {
+            return Ok(self.refuse(now, &refusal, Some(&plan), plan.fingerprint, false));
         }
         self.set_portal(head.portal, prepared);
         Ok(Step::Pass(Permit::control(Control::Analysed)))
@@ -296,16 +336,24 @@ impl Session {
         let key = fe::name_key(message.name);
         match message.target {
             fe::Target::Statement => {
-                let prepared = self.statements.get(key).cloned();
-                let prepared = prepared.map(|p| self.source(&p).unwrap_or(p));
+                let prepared = self.statements.get(key).and_then(|p| self.source(p).ok());
                 self.pending.push(Expect::DescribeStatement { prepared });
             }
             fe::Target::Portal => {
+                if self.portals.get(key).is_some_and(|portal| self.is_open_portal(portal)) {
+                    return Ok(Step::Wait(None));
+                }
                 let found = self.portals.get_mut(key).map(|portal| {
+                    // What a name behind it means may change before it runs, or after it has run and kept its rows:
+                    // only the description just before it runs is that of its rows.
+                    if runs_a_name(&portal.prepared) {
+                        return (0, portal.prepared.clone());
+                    }
                     portal.described = true;
                     (portal.id, portal.prepared.clone())
                 });
-                let (portal, prepared) = found.map_or((0, None), |(id, p)| (id, Some(self.source(&p).unwrap_or(p))));
+                // Without a source nothing is known of the rows, not even that they are free.
+                let (portal, prepared) = found.map_or((0, None), |(id, p)| (id, self.source(&p).ok()));
                 self.pending.push(Expect::DescribePortal { portal, prepared, silent: false });
             }
         }
@@ -329,10 +377,18 @@ impl Session {
         let Some(portal) = portal else {
             return Ok(self.refuse(now, &not_analysed("portal", message.portal, "34000"), None, 0, false));
         };
+        if self.is_open_portal(&portal) {
+            return Ok(Step::Wait(None));
+        }
         let prepared = portal.prepared.clone();
-        let (Some(plan), false) = (prepared.plan.clone(), prepared.doubtful) else {
+        let Some(plan) = prepared.plan.clone() else {
             return Ok(self.refuse(now, &not_analysed("portal", message.portal, "34000"), None, 0, false));
         };
+        if plan.policy_version != self.config.world.policy_version
+            && let Some(refusal) = self.refused_now(&plan)
+        {
+            return Ok(self.refuse(now, &refusal, Some(&plan), plan.fingerprint, false));
+        }
         if let Some(refusal) = self.unaudited(Some(&plan)) {
             return Ok(self.refuse(now, &refusal, Some(&plan), plan.fingerprint, false));
         }
@@ -351,14 +407,21 @@ impl Session {
             observed: plan.refusal().map(|refusal| refusal.rule),
             names: Vec::new(),
         };
-        let describe = !portal.described && plan.statement(prepared.statement).is_none_or(may_return_rows);
-        if describe {
-            if let Some(portal) = self.portals.get_mut(key) {
-                portal.described = true;
-            }
-            self.pending.push(Expect::DescribePortal { portal: portal.id, prepared: Some(source), silent: true });
+        let rows = prepared.inner || plan.statement(prepared.statement).is_none_or(may_return_rows);
+        let describe = !portal.described && rows;
+        if describe && portal.started && runs_a_name(&prepared) {
+            return Ok(self.refuse(now, &policy_changed(), Some(&plan), plan.fingerprint, false));
         }
-        self.apply(&prepared, &mut running.names);
+        if let Some(portal) = self.portals.get_mut(key) {
+            portal.started = true;
+            portal.described |= describe;
+        }
+        if describe {
+            let prepared = Some(source.clone());
+            self.pending.push(Expect::DescribePortal { portal: portal.id, prepared, silent: true });
+        }
+        self.apply(&prepared, &source, &mut running.names);
+        self.expect_copies(&plan, Some(prepared.statement));
         self.pending.push(Expect::Execute(Box::new(running)));
         let permit = Permit::control(Control::Analysed);
         Ok(if describe { Step::Before(Own::DescribePortal, permit) } else { Step::Pass(permit) })
@@ -413,7 +476,7 @@ impl Session {
     /// A prepared statement as it must be judged now: its plan may be older than the world.
     fn current(&mut self, name: &[u8], prepared: Option<Prepared>) -> Result<Prepared, Undecided> {
         let refused = || Undecided::Refused(not_analysed("prepared statement", name, "26000"));
-        let Some(mut prepared) = prepared.filter(|p| !p.doubtful) else { return Err(refused()) };
+        let Some(mut prepared) = prepared else { return Err(refused()) };
         let Some(plan) = prepared.plan.clone() else { return Err(refused()) };
         let stale = plan.world != self.config.world.id || self.catalog_changed || plan.unknown().is_some();
         if !stale {
@@ -432,10 +495,55 @@ impl Session {
         }
         prepared.fingerprint = plan.fingerprint;
         prepared.plan = Some(plan);
-        if let Some(kept) = self.statements.get_mut(fe::name_key(name)) {
-            *kept = prepared.clone();
-        }
+        self.statements.put(fe::name_key(name), Some(prepared.clone()));
         Ok(prepared)
+    }
+
+    /// Why a text that passed under another policy does not under this one.
+    fn refused_now(&self, plan: &Plan) -> Option<Refusal> {
+        let plan = self.plan(&plan.text, &plan.parameter_types);
+        plan.refusal().filter(|_| !self.config.client.observe).cloned()
+    }
+
+    // --- names whose messages are still under way
+
+    fn made(&self) -> Made {
+        Made { cycle: self.cycle, number: self.pending.next_number() }
+    }
+
+    /// An earlier cycle made the name and is not over: if it failed, the server would take the name for what it meant
+    /// before. (Within one cycle, what follows a failure is skipped.)
+    fn is_unsettled(&self, made: Made) -> bool {
+        self.restricted() && made.cycle != self.cycle && self.pending.owes(made.number)
+    }
+
+    fn is_open_portal(&self, portal: &Portal) -> bool {
+        self.is_unsettled(portal.made) || self.is_open_question(&portal.prepared)
+    }
+
+    /// EXECUTE or FETCH of such a name.
+    fn is_open_question(&self, prepared: &Prepared) -> bool {
+        let Some(statement) = prepared.plan.as_ref().and_then(|plan| plan.statement(prepared.statement)) else {
+            return false;
+        };
+        match &statement.effect {
+            Effect::Execute(name) => {
+                self.statements.get(name.as_bytes()).is_some_and(|prepared| self.is_unsettled(prepared.made))
+            }
+            Effect::Fetch(name) => {
+                self.portals.get(name.as_bytes()).is_some_and(|portal| self.is_unsettled(portal.made))
+            }
+            _ => false,
+        }
+    }
+
+    /// Names are kept, with their texts, for as long as the session.
+    fn no_room(&self, name: &[u8]) -> Option<Refusal> {
+        let limits = &self.config.limits;
+        let full = self.statements.len() >= limits.names
+            || self.portals.len() >= limits.names
+            || self.statements.weight() + self.portals.weight() >= limits.names_bytes;
+        (full && !name.is_empty()).then(too_many_names)
     }
 
     fn wait_for_replies(&mut self) -> Undecided {
@@ -448,10 +556,18 @@ impl Session {
         let Some(statement) = prepared.plan.as_ref().and_then(|plan| plan.statement(prepared.statement)) else {
             return Ok(prepared.clone());
         };
+        if prepared.inner {
+            return Ok(prepared.clone());
+        }
         if let Effect::Declare(name) = &statement.effect
             && name.as_bytes() == own::REFUSED_PORTAL
         {
             return Err(reserved());
+        }
+        if let Effect::Prepare(name) | Effect::Declare(name) = &statement.effect
+            && let Some(refusal) = self.no_room(name.as_bytes())
+        {
+            return Err(refusal);
         }
         let (target, what, name, sqlstate) = match &statement.effect {
             Effect::Execute(name) => {
@@ -463,12 +579,15 @@ impl Session {
             _ => return Ok(prepared.clone()),
         };
         let refused = || not_analysed(what, name.as_bytes(), sqlstate);
-        let mut target = target.filter(|t| !t.doubtful).ok_or_else(refused)?;
+        let mut target = target.ok_or_else(refused)?;
         let plan = target.plan.clone().ok_or_else(refused)?;
         if plan.world != self.config.world.id {
             target.plan = Some(self.plan(&plan.text, &plan.parameter_types));
         }
         let plan = target.plan.as_ref().ok_or_else(refused)?;
+        if let Some(unknown) = plan.unknown() {
+            return Err(unknown_relation(unknown));
+        }
         if let Some(refusal) = plan.refusal().filter(|_| !self.config.client.observe) {
             return Err(refusal.clone());
         }
@@ -488,23 +607,32 @@ impl Session {
     }
 
     /// What the statement does to names and state, as soon as it is sent; undone, or doubted, if it fails.
-    fn apply(&mut self, prepared: &Prepared, changed: &mut Vec<NameChange>) {
+    /// What EXECUTE or FETCH runs is `source`.
+    fn apply(&mut self, prepared: &Prepared, source: &Prepared, changed: &mut Vec<NameChange>) {
         let Some(plan) = prepared.plan.clone() else { return };
         let Some(statement) = plan.statement(prepared.statement) else { return };
-        if statement.taints {
+        let behind = source.plan.as_ref().and_then(|plan| plan.statement(source.statement));
+        if statement.taints || behind.is_some_and(|behind| behind.taints) {
             self.tainted = Some(self.cycle);
+        }
+        if prepared.inner {
+            return;
         }
         if matches!(statement.kind, Kind::CreateTableAs | Kind::Ddl | Kind::Call | Kind::Do | Kind::Body) {
             self.catalog_changed = true;
         }
         match &statement.effect {
+            // Explained, it makes nothing.
+            Effect::Declare(_) if statement.kind == Kind::Explain => {}
             Effect::Prepare(name) => {
-                self.statements.set(name.as_bytes(), prepared.clone());
+                let prepared = Prepared { inner: true, made: self.made(), ..prepared.clone() };
+                self.statements.set(name.as_bytes(), prepared);
                 changed.push(NameChange::Statement(name.as_bytes().into()));
             }
             Effect::Declare(name) => {
                 let id = self.next_portal_id();
-                let portal = Portal { id, prepared: prepared.clone(), cycle: self.cycle, sql: true, described: false };
+                let prepared = Prepared { inner: true, ..prepared.clone() };
+                let portal = Portal { id, prepared, made: self.made(), sql: true, described: false, started: false };
                 self.portals.set(name.as_bytes(), portal);
                 changed.push(NameChange::Portal(name.as_bytes().into()));
             }
@@ -532,16 +660,41 @@ impl Session {
         }
     }
 
+    /// A text that would have made these names is not sent.
+    fn forget(&mut self, names: &[NameChange]) {
+        for change in names {
+            match change {
+                NameChange::Statement(name) => drop(self.statements.put(name, None)),
+                NameChange::Portal(name) => drop(self.portals.put(name, None)),
+            }
+        }
+    }
+
+    /// A text that makes these names failed, or was skipped: nobody knows how far it came, so they mean nothing.
     pub(super) fn doubt(&mut self, names: &[NameChange]) {
         for change in names {
             match change {
-                NameChange::Statement(name) => {
-                    if let Some(prepared) = self.statements.get_mut(name) {
-                        prepared.doubtful = true;
-                    }
-                }
-                NameChange::Portal(name) => drop(self.portals.remove(name)),
+                NameChange::Statement(name) => self.put_back_statement(name, None),
+                NameChange::Portal(name) => self.put_back_portal(name, None),
             }
+        }
+    }
+
+    /// The message that changed a name's meaning failed. If another one that does is already under way, it is that
+    /// one's failure that would bring the old meaning back; otherwise it is back now.
+    pub(super) fn put_back_statement(&mut self, name: &[u8], before: Option<Prepared>) {
+        match self.pending.next_change_of_statement(name) {
+            Some(Later::Undo(undo)) => undo.before = before,
+            Some(Later::Sql) => {}
+            None => drop(self.statements.put(name, before)),
+        }
+    }
+
+    pub(super) fn put_back_portal(&mut self, name: &[u8], before: Option<Portal>) {
+        match self.pending.next_change_of_portal(name) {
+            Some(Later::Undo(undo)) => undo.before = before,
+            Some(Later::Sql) => {}
+            None => drop(self.portals.put(name, before)),
         }
     }
 
@@ -632,7 +785,7 @@ impl Session {
         Step::Instead(Own::Refused { with_sync })
     }
 
-    fn owe_sync(&mut self) {
+    pub(super) fn owe_sync(&mut self) {
         let cycle = self.next_cycle();
         self.pending.push(Expect::Sync { cycle });
     }
@@ -656,7 +809,7 @@ impl Session {
 
     fn set_portal(&mut self, name: &[u8], prepared: Prepared) {
         let id = self.next_portal_id();
-        let portal = Portal { id, prepared, cycle: self.cycle, sql: false, described: false };
+        let portal = Portal { id, prepared, made: self.made(), sql: false, described: false, started: false };
         let undo = self.portals.set(fe::name_key(name), portal);
         self.pending.push(Expect::Bind { undo: Some(undo) });
     }
@@ -671,7 +824,13 @@ enum Undecided {
 
 impl Prepared {
     fn of(plan: &Arc<Plan>, statement: usize) -> Self {
-        Self { plan: Some(Arc::clone(plan)), statement, fingerprint: plan.fingerprint, doubtful: false }
+        Self {
+            plan: Some(Arc::clone(plan)),
+            statement,
+            fingerprint: plan.fingerprint,
+            inner: false,
+            made: Made::default(),
+        }
     }
 }
 
@@ -689,6 +848,12 @@ impl Running {
             names: Vec::new(),
         }
     }
+}
+
+/// EXECUTE or FETCH: what it returns is another statement's, found by name when it runs.
+fn runs_a_name(prepared: &Prepared) -> bool {
+    let statement = prepared.plan.as_ref().and_then(|plan| plan.statement(prepared.statement));
+    !prepared.inner && statement.is_some_and(|s| matches!(s.effect, Effect::Execute(_) | Effect::Fetch(_)))
 }
 
 /// Kinds that never send rows need no description. Everything else is described.
@@ -741,12 +906,22 @@ fn too_long(limit: usize) -> Refusal {
     }
 }
 
-fn too_many_names(limit: usize) -> Refusal {
+fn too_many_names() -> Refusal {
     Refusal {
         rule: Rule::Limit,
         sqlstate: "54000",
-        message: format!("more than {limit} prepared statements or portals in one session"),
+        message: String::from("too many prepared statements or portals in one session, or too long ones"),
         hint: Some(String::from("Close the ones that are no longer needed (DEALLOCATE, CLOSE).")),
+        position: None,
+    }
+}
+
+fn policy_changed() -> Refusal {
+    Refusal {
+        rule: Rule::Limit,
+        sqlstate: "42501",
+        message: String::from("the policy changed meanwhile"),
+        hint: Some(String::from("Begin again.")),
         position: None,
     }
 }

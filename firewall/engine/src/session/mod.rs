@@ -51,13 +51,24 @@ pub struct Limits {
     pub handled_row: usize,
     /// Named statements, and named portals, at one time.
     pub names: usize,
+    /// What named statements and portals may keep in memory, texts and facts together.
+    pub names_bytes: usize,
     /// Replies that the server may owe before the client is not read any more.
     pub pending: usize,
+    /// What these may keep in memory.
+    pub pending_bytes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { statement: 4 << 20, handled_row: 256 << 20, names: 65_536, pending: 16_384 }
+        Self {
+            statement: 4 << 20,
+            handled_row: 256 << 20,
+            names: 65_536,
+            names_bytes: 128 << 20,
+            pending: 16_384,
+            pending_bytes: 16 << 20,
+        }
     }
 }
 
@@ -144,6 +155,14 @@ struct ClientSide {
     skipping: bool,
     /// A COPY from the client is under way: Sync and Flush are swallowed by it.
     copying: bool,
+    /// Data of this COPY was passed on.
+    copied: bool,
+    /// A Sync behind data was swallowed: it is sent if this COPY fails, and then (`resync_now`).
+    resync: bool,
+    resync_now: bool,
+    /// COPYs from the client that the text with the number `copy_number` has not begun yet.
+    copies: usize,
+    copy_number: u64,
     /// The message at hand cannot be decided yet.
     waiting: bool,
     /// A wait has sent its Flush.
@@ -249,6 +268,10 @@ impl Session {
             // What was decided about open portals was decided under another policy.
             for portal in self.portals.values_mut() {
                 portal.described = false;
+            }
+            // Nor was it known which relations matter when the transaction reached them.
+            if self.server.in_transaction || !self.pending.is_empty() {
+                self.tainted = Some(self.cycle);
             }
         }
         if answers_need {
