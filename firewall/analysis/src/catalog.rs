@@ -74,6 +74,8 @@ pub struct Relation {
     pub write_reaches: Vec<u32>,
     /// It has a non-internal trigger or a rewrite rule other than a view's.
     pub active: bool,
+    /// Row security is on: the server adds conditions to statements on it.
+    pub row_security: bool,
     /// It has a rewrite rule other than a view's: a write to it can become another statement.
     pub ruled: bool,
     /// Defaults and generated columns that call functions from OID 16384: (attribute number, function).

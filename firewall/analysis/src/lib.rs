@@ -32,7 +32,15 @@ pub use names::SessionNames;
 ///
 /// `session` holds the names that this session created since the snapshot; they carry nothing labelled.
 pub fn analyse(text: &str, catalog: &Catalog, session: &SessionNames) -> Result<Analysis, SyntaxError> {
-    let statements = arbiter::statements(text, |seen| statement::judge(text, seen, catalog, session))?;
+    // What the first statements make is the session's own for the others.
+    let mut session = std::borrow::Cow::Borrowed(session);
+    let statements = arbiter::statements(text, |seen| {
+        let statement = statement::judge(text, seen, catalog, &session);
+        if let facts::Effect::Catalog { creates } = &statement.effect {
+            creates.iter().for_each(|name| session.to_mut().insert(name));
+        }
+        statement
+    })?;
     Ok(Analysis {
         statements: if statements.is_empty() { vec![statement::empty(text.len())] } else { statements },
         setting_dependent: setting_dependent(text),

@@ -37,6 +37,7 @@ pub(crate) fn judge(text: &str, mut seen: Seen<'_>, catalog: &Catalog, session: 
     names(&seen.operators, &catalog.foreign_operators, "operator", &mut found);
     names(&seen.types, &catalog.foreign_types, "type", &mut found);
     names(&seen.types, &catalog.active_domains, "domain", &mut found);
+    domains_within(&seen, catalog, &mut found);
     if matches!(seen.kind, Kind::Ddl | Kind::CreateTableAs) {
         row_types(&seen, catalog, &mut found);
     }
@@ -207,6 +208,25 @@ fn function(call: &FunctionRef<'_>, catalog: &Catalog, text: &str, found: &mut F
         }
     }
     false
+}
+
+/// A value of a composite type is checked by the domains of its fields.
+fn domains_within(seen: &Seen<'_>, catalog: &Catalog, found: &mut Found) {
+    if catalog.active_domains.is_empty() {
+        return;
+    }
+    for used in &seen.types {
+        for relation in catalog.by_name(used.name.strip_prefix('_').unwrap_or(used.name)) {
+            let active = relation.columns.iter().find_map(|column| {
+                let name = column.type_name.trim_end_matches("[]");
+                let name = name.rsplit('.').next().unwrap_or(name).trim_matches('"');
+                catalog.active_domains.contains(name).then_some(name)
+            });
+            if let Some(name) = active {
+                found.other(Rule::ShadowedName, &format!("domain {name}"), used.position);
+            }
+        }
+    }
 }
 
 /// A relation that could hold labelled rows would be refused to everybody, whoever made it.

@@ -165,6 +165,7 @@ fn read_relations(rows: &[Row]) -> Result<Vec<Relation>, Error> {
             temporary: schema.starts_with("pg_temp_") || schema.starts_with("pg_toast_temp_"),
             system: matches!(schema, "pg_catalog" | "information_schema" | "pg_toast"),
             row_type: row.try_get(5)?,
+            row_security: row.try_get(6)?,
             ..Relation::default()
         });
     }

@@ -7,7 +7,7 @@ pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
 pub(super) const HEAD: &str = "SELECT d.oid, pg_catalog.current_setting('server_version_num')::pg_catalog.int4, d.datname \
     FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()";
 
-pub(super) const RELATIONS: &str = "SELECT c.oid, n.nspname, c.relname, c.relkind, c.relowner, c.reltype \
+pub(super) const RELATIONS: &str = "SELECT c.oid, n.nspname, c.relname, c.relkind, c.relowner, c.reltype, c.relrowsecurity \
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace";
 
 /// Columns of what can be read as a table. (Nobody selects from an index or a toast table by name: analysis refuses.)
