@@ -1,6 +1,7 @@
 """What every black-box test stands on: a throwaway PostgreSQL with the sample bank, `ringfence serve` before it, and
 tokens issued as an operator would, through rfctl. Servers never run as root."""
 
+import atexit
 import functools
 import itertools
 import json
@@ -89,7 +90,6 @@ def shared_binaries():
         assert (BIN / name).exists(), f"{BIN / name} is missing: build the workspace first (scripts/test does)"
         shutil.copy(BIN / name, where / name)
         os.chmod(where / name, 0o755)
-    import atexit
     atexit.register(shutil.rmtree, where, ignore_errors=True)
     return where
 
@@ -105,9 +105,11 @@ def clean_env(**more):
 
 
 def workdir():
+    """A directory of the servers' account; it goes when the run ends, if not before."""
     d = pathlib.Path(tempfile.mkdtemp(prefix="ringfence-test-"))
     os.chmod(d, 0o755)
     give(d)
+    atexit.register(shutil.rmtree, d, ignore_errors=True)
     return d
 
 
