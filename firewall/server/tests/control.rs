@@ -126,7 +126,7 @@ async fn rows_written_by_others_are_ignored() {
     };
     store.record_labels(5, "bank", std::slice::from_ref(&label)).await.unwrap();
     store.record_labels(5, "bank", std::slice::from_ref(&label)).await.unwrap();
-    assert_eq!(store.recorded_labels(5).await.unwrap(), [label.clone()]);
+    assert_eq!(store.recorded_labels(5).await.unwrap(), std::slice::from_ref(&label));
     assert!(store.recorded_labels(6).await.unwrap().is_empty());
     control.batch_execute("UPDATE ringfence.column_labels SET mac = 'x'").await.unwrap();
     assert_eq!(store.recorded_labels(5).await.unwrap(), [label]);

@@ -84,7 +84,7 @@ fn nothing_is_lost_and_order_holds() {
     let text = std::fs::read_to_string(&path).unwrap();
     assert!(text.lines().next().unwrap().contains("\"event\":\"connected\",\"client\":\"users-api\",\"kid\":\"k3f9x2aa\""));
     assert!(text.lines().last().unwrap().contains("\"reason\":\"client\""));
-    println!("{each:?} an event, the writer's pace included");
+    assert!(each < Duration::from_micros(100), "{each:?}");
 }
 
 #[test]

@@ -109,9 +109,7 @@ impl Store {
         mac: ControlMac,
         grace: Duration,
     ) -> Result<(Self, mpsc::Receiver<String>), StoreError> {
-        let database = url.database.clone().unwrap_or_else(|| String::from("postgres"));
-        let (mut client, notes) = pg::connect(&url, &database).await?;
-        schema::apply(&mut client).await?;
+        let (client, notes) = connect(&url).await?;
         let store = Self(Arc::new(Inner {
             url,
             mac,
@@ -260,8 +258,7 @@ impl Store {
     }
 
     async fn reconnect(&self) -> Result<mpsc::Receiver<String>, StoreError> {
-        let database = self.0.url.database.as_deref().unwrap_or("postgres");
-        let (client, notes) = pg::connect(&self.0.url, database).await?;
+        let (client, notes) = connect(&self.0.url).await?;
         self.adopt(client).await?;
         Ok(notes)
     }
@@ -344,6 +341,17 @@ impl Store {
         token.status(now) == Status::Live
             && self.0.listener.get().is_none_or(|l| l.knows_client(&token.verifier.client))
     }
+}
+
+/// A connection to a control schema of this program's version: also after a loss, for what comes back may be a backup.
+async fn connect(url: &PgUrl) -> Result<(Client, mpsc::Receiver<String>), StoreError> {
+    let (mut client, notes) = pg::connect(url, url.database.as_deref().unwrap_or("postgres")).await?;
+    // An acknowledged revocation must survive a crash, whatever the server's setting.
+    let durable = "SELECT pg_catalog.set_config('synchronous_commit', 'on', false) \
+                   WHERE pg_catalog.current_setting('synchronous_commit') IN ('off', 'local')";
+    pg::within(LIMIT, client.batch_execute(durable)).await?;
+    schema::apply(&mut client).await?;
+    Ok((client, notes))
 }
 
 /// `NAME~KID`, or `NAME` alone. Client names hold no tilde (the classification refuses them).

@@ -11,7 +11,7 @@ use ringfence_server::config::url::PgUrl;
 use ringfence_server::pg;
 
 /// Stopped, and its directory removed, when dropped.
-pub struct Cluster {
+pub(crate) struct Cluster {
     dir: tempfile::TempDir,
     port: u16,
     server: Child,
@@ -19,7 +19,7 @@ pub struct Cluster {
 
 impl Cluster {
     /// Database `control` belongs to the login `control`; the superuser is `postgres`.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let bin = bin();
         let dir = tempfile::tempdir().unwrap();
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -78,12 +78,12 @@ impl Cluster {
         });
     }
 
-    pub fn url(&self, user: &str, database: &str) -> PgUrl {
+    pub(crate) fn url(&self, user: &str, database: &str) -> PgUrl {
         PgUrl::parse(&format!("postgresql://{user}@127.0.0.1:{}/{database}?sslmode=disable", self.port)).unwrap()
     }
 
     /// As the superuser, on a connection of its own.
-    pub async fn psql(&self, database: &str, sql: &str) {
+    pub(crate) async fn psql(&self, database: &str, sql: &str) {
         let (client, _notes) = pg::connect(&self.url("postgres", database), database).await.unwrap();
         client.batch_execute(sql).await.unwrap_or_else(|e| panic!("{sql}: {}", pg::Explained(e)));
     }
