@@ -152,12 +152,16 @@ impl State {
 
     fn word(&mut self, word: &[u8]) {
         self.settle();
-        self.mix(0x100 | word.len() as u64);
-        let fold = |b: u8| if b.is_ascii_uppercase() { b | 0x20 } else { b };
-        for chunk in word.chunks(8) {
-            let value = chunk.iter().fold(0_u64, |value, b| value << 8 | u64::from(fold(*b)));
-            self.mix(value);
+        let (chunks, rest) = word.as_chunks::<8>();
+        for chunk in chunks {
+            self.mix(folded(u64::from_le_bytes(*chunk)));
         }
+        let mut last = [0; 8];
+        if let Some(start) = last.get_mut(..rest.len()) {
+            start.copy_from_slice(rest);
+        }
+        // The length keeps words apart from each other and from symbols.
+        self.mix(folded(u64::from_le_bytes(last)) ^ (0x100 + word.len() as u64).rotate_right(12));
     }
 
     fn finish(mut self) -> u64 {
@@ -165,6 +169,16 @@ impl State {
         self.mix(0);
         self.hash
     }
+}
+
+/// Eight bytes with their ASCII capitals made small.
+fn folded(bytes: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let low = bytes & (0x7f * ONES);
+    let from_a = low + (0x80 - 0x41) * ONES;
+    let after_z = low + (0x7f - 0x5a) * ONES;
+    let capital = (from_a ^ after_z) & !bytes & (0x80 * ONES);
+    bytes | (capital >> 2)
 }
 
 fn span(bytes: &[u8], matches: impl Fn(u8) -> bool) -> usize {

@@ -22,6 +22,8 @@ pub mod settings;
 mod shape;
 mod statement;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 pub use arbiter::{MAX_DEPTH, MAX_TEXT, SyntaxError};
 pub use catalog::{Catalog, Column, ColumnId, LabelId, Relation, text_hash};
 pub use facts::{Analysis, Statement};
@@ -34,13 +36,17 @@ pub use names::SessionNames;
 pub fn analyse(text: &str, catalog: &Catalog, session: &SessionNames) -> Result<Analysis, SyntaxError> {
     // What the first statements make is the session's own for the others.
     let mut session = std::borrow::Cow::Borrowed(session);
-    let statements = arbiter::statements(text, |seen| {
-        let statement = statement::judge(text, seen, catalog, &session);
-        if let facts::Effect::Catalog { creates } = &statement.effect {
-            creates.iter().for_each(|name| session.to_mut().insert(name));
-        }
-        statement
-    })?;
+    let work = || {
+        arbiter::statements(text, |seen| {
+            let statement = statement::judge(text, seen, catalog, &session);
+            if let facts::Effect::Catalog { creates } = &statement.effect {
+                creates.iter().for_each(|name| session.to_mut().insert(name));
+            }
+            statement
+        })
+    };
+    // Neither parser is ours: if one of them should panic, this text is refused, and no more.
+    let statements = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(SyntaxError::unreadable()))?;
     Ok(Analysis {
         statements: if statements.is_empty() { vec![statement::empty(text.len())] } else { statements },
         setting_dependent: setting_dependent(text),

@@ -8,11 +8,15 @@ pub struct SyntaxError {
     pub message: String,
     /// Byte offset in the text, if known.
     pub position: Option<usize>,
-    /// 42601, or 54001 for a cap.
+    /// 42601, 54001 for a cap, or 0A000 if a parser failed.
     pub sqlstate: &'static str,
 }
 
 impl SyntaxError {
+    pub(crate) fn unreadable() -> Self {
+        Self { message: String::from("the statement cannot be analysed"), position: None, sqlstate: "0A000" }
+    }
+
     pub(super) fn limit(message: &str) -> Self {
         Self { message: message.to_owned(), position: None, sqlstate: "54001" }
     }
