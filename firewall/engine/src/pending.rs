@@ -1,7 +1,7 @@
 //! The queue of replies that the server still owes, in order. It carries pipelining, messages of the firewall's own,
 //! refusals in their place, and what has to be undone when the server skips to Sync.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -208,42 +208,83 @@ impl Pending {
         end.is_some()
     }
 
-    /// What the first owed message that changes the meaning of this statement's name puts back if it fails.
-    pub(crate) fn next_change_of_statement(&mut self, name: &[u8]) -> Option<Later<'_, Prepared>> {
-        self.queue.iter_mut().find_map(|(_, expect)| match expect {
-            Expect::Parse { undo: Some(undo) } | Expect::CloseStatement { undo: Some(undo) } if *undo.name == *name => {
-                Some(Later::Undo(undo))
+    /// Messages that failed have to be undone. If another one about the same name is already under way, it is that
+    /// one's failure that would bring the old meaning back; what is left in `old` is to be brought back now.
+    pub(crate) fn put_back(&mut self, old: &mut OldMeanings) {
+        for (_, expect) in &mut self.queue {
+            if old.is_empty() {
+                return;
             }
-            Expect::Execute(running) | Expect::Query { running, .. } => running
-                .names
-                .iter()
-                .any(|change| matches!(change, NameChange::Statement(changed) if **changed == *name))
-                .then_some(Later::Sql),
-            _ => None,
-        })
+            match expect {
+                Expect::Parse { undo: Some(undo) } | Expect::CloseStatement { undo: Some(undo) } => {
+                    if let Some(before) = old.statements.remove(&undo.name) {
+                        undo.before = before;
+                    }
+                }
+                Expect::Bind { undo: Some(undo) } | Expect::ClosePortal { undo: Some(undo) } => {
+                    if let Some(before) = old.portals.remove(&undo.name) {
+                        undo.before = before;
+                    }
+                }
+                // If SQL fails, nothing is known of its names anyway.
+                Expect::Execute(running) | Expect::Query { running, .. } => {
+                    for change in &running.names {
+                        match change {
+                            NameChange::Statement(name) => drop(old.statements.remove(name)),
+                            NameChange::Portal(name) => drop(old.portals.remove(name)),
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
     }
 
-    /// The same for a portal's name.
-    pub(crate) fn next_change_of_portal(&mut self, name: &[u8]) -> Option<Later<'_, Portal>> {
-        self.queue.iter_mut().find_map(|(_, expect)| match expect {
-            Expect::Bind { undo: Some(undo) } | Expect::ClosePortal { undo: Some(undo) } if *undo.name == *name => {
-                Some(Later::Undo(undo))
-            }
-            Expect::Execute(running) | Expect::Query { running, .. } => running
-                .names
-                .iter()
-                .any(|change| matches!(change, NameChange::Portal(changed) if **changed == *name))
-                .then_some(Later::Sql),
+    /// Portals that an owed message executes or describes.
+    pub(crate) fn portals(&self) -> impl Iterator<Item = u64> {
+        self.queue.iter().filter_map(|(_, expect)| match expect {
+            Expect::Execute(running) => Some(running.portal),
+            Expect::DescribePortal { portal, .. } => Some(*portal),
             _ => None,
         })
     }
 }
 
-/// A message behind the one that failed, about the same name.
-pub(crate) enum Later<'a, T> {
-    Undo(&'a mut Undo<T>),
-    /// SQL: if it fails, nothing is known of the name anyway.
-    Sql,
+/// What names meant before messages that failed; the earliest of them is the last that is added. `None`: nothing, or
+/// nobody knows.
+#[derive(Debug, Default)]
+pub(crate) struct OldMeanings {
+    pub(crate) statements: HashMap<Box<[u8]>, Option<Prepared>>,
+    pub(crate) portals: HashMap<Box<[u8]>, Option<Portal>>,
+}
+
+impl OldMeanings {
+    fn is_empty(&self) -> bool {
+        self.statements.is_empty() && self.portals.is_empty()
+    }
+
+    pub(crate) fn add(&mut self, failed: Expect) {
+        match failed {
+            Expect::Parse { undo: Some(undo) } | Expect::CloseStatement { undo: Some(undo) } => {
+                self.statements.insert(undo.name, undo.before);
+            }
+            Expect::Bind { undo: Some(undo) } | Expect::ClosePortal { undo: Some(undo) } => {
+                self.portals.insert(undo.name, undo.before);
+            }
+            Expect::Execute(running) | Expect::Query { running, .. } => self.doubt(running.names),
+            _ => {}
+        }
+    }
+
+    /// A text that makes these names failed, or was skipped: nobody knows how far it came.
+    pub(crate) fn doubt(&mut self, names: Vec<NameChange>) {
+        for change in names {
+            match change {
+                NameChange::Statement(name) => drop(self.statements.insert(name, None)),
+                NameChange::Portal(name) => drop(self.portals.insert(name, None)),
+            }
+        }
+    }
 }
 
 impl Expect {

@@ -1,5 +1,6 @@
 //! The server's bytes: matched with what is owed, passed on, rewritten, or withheld.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,11 +12,14 @@ use ringfence_wire::{WireError, encode};
 use super::{Fatal, Peers, Probe, RefreshReason, RowMode, Session, release, server_fault};
 use crate::event::Verdict;
 use crate::gate::own;
-use crate::pending::{Expect, NameChange};
+use crate::pending::{Expect, NameChange, OldMeanings};
 use crate::rewrite::{self, RowDecision};
 
 /// Largest message of the server that must be read whole although it is not a row.
 const INSPECTED: usize = 64 << 20;
+
+/// Row plans kept before those of portals that are gone are looked for.
+const DESCRIBED: usize = 1024;
 
 /// What becomes of one message.
 #[derive(Debug, PartialEq, Eq)]
@@ -505,21 +509,23 @@ impl Session {
             fate = Fate::Replaced;
         }
         let names = self.names_of_running();
+        let mut old = OldMeanings::default();
         match self.pending.front() {
             None | Some(Expect::Query { .. } | Expect::FunctionCall { .. } | Expect::Sync { .. }) => {}
             Some(Expect::Execute(_) | Expect::Refused(_)) => {
                 self.pending.pop();
-                self.skip_to_sync(now, None);
+                self.skip_to_sync(now, None, &mut old);
             }
-            Some(_) => self.skip_to_sync(now, Some(sqlstate)),
+            Some(_) => self.skip_to_sync(now, Some(sqlstate), &mut old),
         }
-        // Last, as it came first: what was skipped may have put its names back.
-        self.doubt(&names);
+        // Last, as it came first.
+        old.doubt(names);
+        self.put_back(old);
         Ok(fate)
     }
 
     /// After an error the server skips to Sync: what it skips never happened.
-    fn skip_to_sync(&mut self, now: Instant, failed: Option<[u8; 5]>) {
+    fn skip_to_sync(&mut self, now: Instant, failed: Option<[u8; 5]>, old: &mut OldMeanings) {
         let (skipped, found) = self.pending.skip_to_sync();
         if let Some(sqlstate) = failed {
             // Parse or Bind failed: what they were for is the first Execute behind them.
@@ -528,16 +534,7 @@ impl Session {
             }
         }
         for expect in skipped {
-            match expect {
-                Expect::Parse { undo: Some(undo) } | Expect::CloseStatement { undo: Some(undo) } => {
-                    self.put_back_statement(&undo.name, undo.before);
-                }
-                Expect::Bind { undo: Some(undo) } | Expect::ClosePortal { undo: Some(undo) } => {
-                    self.put_back_portal(&undo.name, undo.before);
-                }
-                Expect::Execute(running) | Expect::Query { running, .. } => self.doubt(&running.names),
-                _ => {}
-            }
+            old.add(expect);
         }
         self.client.skipping = !found;
     }
@@ -599,8 +596,10 @@ impl Session {
                 self.ask(RefreshReason::Ddl);
             }
         }
-        if self.pending.is_empty() && !self.described.is_empty() {
-            let alive: Vec<u64> = self.portals.values().map(|portal| portal.id).collect();
+        // A client that pipelines may never let the queue run empty.
+        if self.described.len() > if self.pending.is_empty() { 0 } else { DESCRIBED } {
+            let portals = self.portals.values().map(|portal| portal.id);
+            let alive: HashSet<u64> = portals.chain(self.pending.portals()).collect();
             self.described.retain(|id, _| alive.contains(id));
         }
     }

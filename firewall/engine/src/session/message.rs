@@ -14,7 +14,7 @@ use super::frontend::{FINGERPRINTED, Own, Step};
 use super::{Probe, RefreshReason, Session};
 use crate::gate::{Control, Permit, own};
 use crate::names::{Made, Portal, Prepared};
-use crate::pending::{Expect, Later, NameChange, Refused, Running};
+use crate::pending::{Expect, NameChange, OldMeanings, Refused, Running};
 use crate::plan::Plan;
 use crate::refusal;
 
@@ -56,7 +56,10 @@ impl Session {
                 fe::Empty::parse("Terminate", body)?;
                 Step::Pass(Permit::control(Control::Terminate))
             }
-            fe::COPY_DATA => Step::Pass(Permit::control(Control::CopyData)),
+            fe::COPY_DATA => {
+                self.client.copied = true;
+                Step::Pass(Permit::control(Control::CopyData))
+            }
             fe::COPY_DONE | fe::COPY_FAIL => {
                 self.pending.push(Expect::CopyEnd);
                 Step::Pass(Permit::control(Control::CopyEnd))
@@ -83,6 +86,7 @@ impl Session {
         let copies = statements.filter(|(at, s)| s.kind == Kind::CopyIn && only.is_none_or(|only| only == *at)).count();
         if copies > 0 {
             self.client.copies = copies;
+            self.client.copied = false;
             self.client.copy_number = self.pending.next_number();
         }
     }
@@ -670,31 +674,13 @@ impl Session {
         }
     }
 
-    /// A text that makes these names failed, or was skipped: nobody knows how far it came, so they mean nothing.
-    pub(super) fn doubt(&mut self, names: &[NameChange]) {
-        for change in names {
-            match change {
-                NameChange::Statement(name) => self.put_back_statement(name, None),
-                NameChange::Portal(name) => self.put_back_portal(name, None),
-            }
+    pub(super) fn put_back(&mut self, mut old: OldMeanings) {
+        self.pending.put_back(&mut old);
+        for (name, before) in old.statements {
+            self.statements.put(&name, before);
         }
-    }
-
-    /// The message that changed a name's meaning failed. If another one that does is already under way, it is that
-    /// one's failure that would bring the old meaning back; otherwise it is back now.
-    pub(super) fn put_back_statement(&mut self, name: &[u8], before: Option<Prepared>) {
-        match self.pending.next_change_of_statement(name) {
-            Some(Later::Undo(undo)) => undo.before = before,
-            Some(Later::Sql) => {}
-            None => drop(self.statements.put(name, before)),
-        }
-    }
-
-    pub(super) fn put_back_portal(&mut self, name: &[u8], before: Option<Portal>) {
-        match self.pending.next_change_of_portal(name) {
-            Some(Later::Undo(undo)) => undo.before = before,
-            Some(Later::Sql) => {}
-            None => drop(self.portals.put(name, before)),
+        for (name, before) in old.portals {
+            self.portals.put(&name, before);
         }
     }
 
