@@ -423,3 +423,17 @@ fn a_text_may_use_what_its_first_statements_create() {
     let text = b"create temp table t (a int); insert into t values (1); select a from t";
     assert_eq!(tags(&stage.client(|out| encode::query(out, text))), "Q");
 }
+
+#[test]
+fn a_cycle_may_use_what_it_created_itself() {
+    let mut stage = Stage::new("api");
+    let sent = stage.client(|out| {
+        for text in [&b"create temp table t (a int)"[..], b"insert into t values (1)", b"select a from t"] {
+            encode::parse(out, b"", text, &[]);
+            bind(out, b"", b"");
+            encode::execute(out, b"", 0);
+        }
+        encode::sync(out);
+    });
+    assert_eq!(tags(&sent), "PBEPBDEPBDES");
+}

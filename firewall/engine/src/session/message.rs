@@ -457,7 +457,8 @@ impl Session {
             }
             return Err(Undecided::Refused(settings_refused()));
         }
-        if self.catalog_changed {
+        // Before its cycle's Sync a change is not committed: no snapshot can show it, the session's own names do.
+        if self.catalog_changed && self.changed_in != self.cycle {
             if !self.pending.is_empty() {
                 return Err(self.wait_for_replies());
             }
@@ -623,7 +624,7 @@ impl Session {
             return;
         }
         if matches!(statement.kind, Kind::CreateTableAs | Kind::Ddl | Kind::Call | Kind::Do | Kind::Body) {
-            self.catalog_changed = true;
+            self.note_change();
         }
         match &statement.effect {
             // Explained, it makes nothing.
@@ -649,7 +650,7 @@ impl Session {
                 self.portals.clear();
             }
             Effect::Catalog { creates } => {
-                self.catalog_changed = true;
+                self.note_change();
                 for name in creates {
                     self.own.insert(name);
                 }
@@ -779,6 +780,11 @@ impl Session {
     fn owe_query(&mut self, running: Running) {
         let cycle = self.next_cycle();
         self.pending.push(Expect::Query { running: Box::new(running), cycle });
+    }
+
+    fn note_change(&mut self) {
+        self.catalog_changed = true;
+        self.changed_in = self.cycle;
     }
 
     fn next_cycle(&mut self) -> u64 {

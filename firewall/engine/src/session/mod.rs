@@ -132,6 +132,8 @@ pub struct Session {
     tainted: Option<u64>,
     /// The catalog changed in this transaction (or just before): refresh once it is over.
     catalog_changed: bool,
+    /// The cycle that changed it last.
+    changed_in: u64,
     /// Asked for a world and waiting for it.
     refreshing: Option<RefreshReason>,
     need: Option<Need>,
@@ -238,6 +240,7 @@ impl Session {
             settings: Settings { standard_strings: true, utf8: true },
             tainted: None,
             catalog_changed: false,
+            changed_in: 0,
             refreshing: None,
             need: None,
             events: std::collections::VecDeque::new(),
