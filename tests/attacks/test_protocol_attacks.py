@@ -197,6 +197,87 @@ def parameter_typed_whole_row(w, scene):
     w.send(parse("SELECT u::text FROM users u WHERE id = $1") + bind([7]) + execute() + SYNC).until_ready()
 
 
+FREE = "SELECT id, body FROM notes"
+CARDS = "SELECT id, credit_card FROM users WHERE id IN (6, 7) ORDER BY id"
+INDEX = "SELECT pg_get_indexdef('users_card_index'::regclass)"
+
+
+def run_through(w, *texts):
+    for sql in texts:
+        w.send(query(sql)).until_ready()
+
+
+@attack(10)
+def cursor_replaced_after_its_fetch_was_described(w, scene):
+    run_through(w, "BEGIN", f"DECLARE c CURSOR FOR {FREE}")
+    w.send(parse("FETCH ALL FROM c") + bind(portal="p") + describe("P", "p") + SYNC).until_ready()
+    run_through(w, "CLOSE c", f"DECLARE c CURSOR FOR {CARDS}")
+    w.send(execute("p") + SYNC).until_ready()
+
+
+@attack(10)
+def cursor_replaced_while_its_fetch_is_suspended(w, scene):
+    run_through(w, "BEGIN", f"DECLARE c CURSOR FOR {CARDS}")
+    w.send(parse("FETCH ALL FROM c") + bind(portal="p") + execute("p", 1) + SYNC).until_ready()
+    run_through(w, "CLOSE c", f"DECLARE c CURSOR FOR {FREE}")
+    w.send(describe("P", "p") + execute("p") + SYNC).until_ready()
+
+
+@attack(10)
+def prepared_statement_replaced_after_its_execute_was_described(w, scene):
+    run_through(w, "BEGIN", f"PREPARE s AS {FREE}")
+    w.send(parse("EXECUTE s") + bind(portal="p") + describe("P", "p") + SYNC).until_ready()
+    run_through(w, "DEALLOCATE s", f"PREPARE s AS {CARDS}")
+    w.send(execute("p") + SYNC).until_ready()
+
+
+@attack(10)
+def explained_cursor_takes_a_name(w, scene):
+    run_through(w, f"DECLARE c CURSOR WITH HOLD FOR {INDEX}", "EXPLAIN DECLARE c CURSOR FOR SELECT 'x'::text", "FETCH ALL FROM c", "CLOSE c")
+
+
+@attack(10)
+def failed_parse_undoes_a_later_one(w, scene):
+    w.send(parse("SELECT 'x'::text") + SYNC).until_ready()
+    w.send(parse("SELECT nothing_like_it FROM notes") + SYNC + parse(INDEX) + SYNC)
+    w.until_ready()
+    w.until_ready()
+    w.send(bind() + execute() + SYNC).until_ready()
+
+
+@attack(10)
+def bound_behind_a_parse_that_fails(w, scene):
+    w.send(parse(INDEX, "s") + SYNC).until_ready()
+    w.send(parse("SELECT 'x'::text", "s") + SYNC + bind(statement="s") + execute() + SYNC)
+    w.until_ready()
+    w.until_ready()
+
+
+@attack(10)
+def executed_behind_a_bind_that_fails(w, scene):
+    run_through(w, f"DECLARE c CURSOR WITH HOLD FOR {INDEX}")
+    w.send(parse("SELECT 'x'::text", "s") + SYNC).until_ready()
+    w.send(bind(portal="c", statement="s") + SYNC + execute("c") + SYNC)
+    w.until_ready()
+    w.until_ready()
+
+
+@attack(10)
+def copy_that_fails_before_its_end(w, scene):
+    """One ReadyForQuery more than an honest COPY would bring, and a notice behind it."""
+    w.send(parse("COPY touch FROM STDIN") + bind() + execute() + msg(b"d", b"no number\n") + SYNC + msg(b"c") + SYNC
+           + query("INSERT INTO touch VALUES (1)"))
+    w.until(b"C")
+    w.until_ready()
+
+
+@attack(4)
+def notice_of_a_prepared_statement(w, scene):
+    run_through(w, "PREPARE p AS INSERT INTO touch VALUES (1)", "EXECUTE p")
+    w.send(parse("EXECUTE p") + bind() + execute() + SYNC).until_ready()
+    w.send(bind(statement="p") + execute() + SYNC).until_ready()
+
+
 @attack(10)
 def null_byte_hides_the_rest(w, scene):
     """A second, different text behind the terminator of a Query."""
