@@ -29,17 +29,29 @@ pub async fn add(client: &Client, catalog: &mut Catalog) -> Result<(), Error> {
         [(&relations, Type::OID_ARRAY), (&tables, Type::OID_ARRAY), (&attnums, Type::INT2_ARRAY)];
     let function_parameters: [(&(dyn ToSql + Sync), Type); 1] = [(&functions, Type::OID_ARRAY)];
     let (of_relations, of_functions) = (relations_sql(version), functions_sql(version));
-    let (rows, more) = tokio::try_join!(
-        client.query_typed(&of_relations, &parameters),
-        client.query_typed(&of_functions, &function_parameters),
-    )?;
+    // The server qualifies names by the session's search_path: as this login's sessions see them, and in full (as
+    // pg_dump asks for them).
+    let mut rows = Vec::new();
+    for path in ["DEFAULT", "pg_catalog"] {
+        client.batch_execute(&format!("BEGIN READ ONLY; SET LOCAL search_path TO {path}")).await?;
+        let found = tokio::try_join!(
+            client.query_typed(&of_relations, &parameters),
+            client.query_typed(&of_functions, &function_parameters),
+        );
+        // Also where reading failed: the connection is kept.
+        let ended = client.batch_execute("COMMIT").await;
+        let (of_relations, of_functions) = found?;
+        ended?;
+        rows.extend(of_relations);
+        rows.extend(of_functions);
+    }
     let names: HashSet<Box<str>> = catalog
         .relations()
         .iter()
         .filter(|r| r.oid >= FIRST_USER_OID)
         .flat_map(|r| r.columns.iter().filter(|c| c.label.is_some()).map(|c| c.name.clone()))
         .collect();
-    for row in rows.iter().chain(&more) {
+    for row in &rows {
         let Some(text) = row.try_get::<_, Option<&str>>(0)? else { continue };
         if is_commonplace(text) {
             continue;
