@@ -28,6 +28,8 @@ pub const MAX_DEPTH: usize = 256;
 const MAX_WALK: usize = 4_000;
 /// More relations in a statement that reaches something labelled are refused: what they are to each other takes time.
 pub(crate) const MAX_RELATIONS: usize = 256;
+/// The server takes no longer select list.
+pub(crate) const MAX_TARGETS: usize = 1_664;
 /// The tree is walked by recursion, and dropped by recursion in the second parser.
 const STACK_RED_ZONE: usize = 96 << 10;
 const STACK_SEGMENT: usize = 4 << 20;

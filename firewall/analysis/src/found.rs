@@ -60,7 +60,16 @@ impl Found {
     }
 
     fn used(&mut self, column_use: ColumnUse) {
-        if !self.columns.contains(&column_use) {
+        // The first place of several is enough.
+        let same = |known: &ColumnUse| {
+            known.column == column_use.column
+                && known.label == column_use.label
+                && match (&known.how, &column_use.how) {
+                    (Use::Violation(a), Use::Violation(b)) => a.rule == b.rule && a.construct == b.construct,
+                    (a, b) => a == b,
+                }
+        };
+        if !self.columns.iter().any(same) {
             self.columns.push(column_use);
         }
     }

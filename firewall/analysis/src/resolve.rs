@@ -1,12 +1,13 @@
 //! What the arbiter saw, laid over the catalog: which labelled columns are reached, by name and conservatively, and
 //! which rule each of them would break where it stands.
 
+use foldhash::{HashMap, HashSet};
 use smallvec::SmallVec;
 
 use crate::arbiter::Seen;
 use crate::arbiter::seen::{ColumnRef, Item, Place, RelationRef, StoreColumn, Value};
 use crate::builtin;
-use crate::catalog::{Catalog, Relation};
+use crate::catalog::{Catalog, ColumnId, Relation};
 use crate::facts::{Access, Kind, Rule};
 use crate::found::{Candidate, Found, Hit, Hits};
 use crate::names::SessionNames;
@@ -22,7 +23,7 @@ pub(crate) struct Resolved<'s, 'a, 'c> {
     pub fresh: Vec<bool>,
     pub unknown: Vec<Box<str>>,
     pub any_hot: bool,
-    tainted: SmallVec<[(&'a str, Hit); 16]>,
+    tainted: HashMap<&'a str, Hits>,
 }
 
 const SYSTEM_COLUMNS: [&str; 6] = ["ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"];
@@ -37,7 +38,7 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
             fresh: seen.relations.iter().map(|r| r.cte.is_none() && session.contains(r.name)).collect(),
             unknown: Vec::new(),
             any_hot: false,
-            tainted: SmallVec::new(),
+            tainted: HashMap::default(),
         };
         for (at, relation) in seen.relations.iter().enumerate() {
             let found = if relation.cte.is_some() { SmallVec::new() } else { candidates(catalog, relation) };
@@ -107,14 +108,16 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
 
     /// Names under which labelled columns can be called anywhere in the statement.
     fn taint_names(&mut self) {
+        let mut known: HashSet<ColumnId> = HashSet::default();
         for at in 0..self.seen.relations.len() {
             let found: SmallVec<[(&'a str, Hit); 8]> = self
                 .marked(at)
-                .filter(|marked| !self.tainted.iter().any(|(_, (id, _))| *id == marked.id))
+                .filter(|marked| !known.contains(&marked.id))
                 .map(|marked| (&*marked.name, (marked.id, marked.why)))
                 .filter_map(|(name, hit)| self.own_name(at, name).map(|name| (name, hit)))
                 .collect();
             for (name, hit) in found {
+                known.insert(hit.0);
                 self.taint(name, hit);
             }
         }
@@ -164,12 +167,10 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
         if item.join {
             return self.under(item.relations.clone());
         }
-        for column in self.seen.columns.get(columns).unwrap_or_default() {
-            if column.place.output {
-                if column.star {
-                    hits.extend(self.starred(column));
-                } else {
-                    hits.extend(self.named(column));
+        for column in self.seen.columns.get(columns).unwrap_or_default().iter().filter(|column| column.place.output) {
+            for hit in if column.star { self.starred(column) } else { self.named(column) } {
+                if !hits.contains(&hit) {
+                    hits.push(hit);
                 }
             }
         }
@@ -189,15 +190,16 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
     }
 
     fn taint(&mut self, name: &'a str, hit: Hit) -> bool {
-        if self.tainted.contains(&(name, hit)) {
-            return false;
+        let hits = self.tainted.entry(name).or_default();
+        let new = !hits.contains(&hit);
+        if new {
+            hits.push(hit);
         }
-        self.tainted.push((name, hit));
-        true
+        new
     }
 
     pub(crate) fn tainted(&self, name: &str) -> Hits {
-        self.tainted.iter().filter(|(known, _)| *known == name).map(|(_, hit)| *hit).collect()
+        self.tainted.get(name).cloned().unwrap_or_default()
     }
 
     /// Every labelled column under these relations, CTEs followed.

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use super::seen::{Cte, FunctionRef, Item, Merge, Ordinal, Place};
 use super::walk::{QueryPlace, Walker, alias, offset, qualified, within};
-use super::{ConstValue, Node, nodes, raw, with_stack};
+use super::{ConstValue, MAX_TARGETS, Node, nodes, raw, with_stack};
 use crate::facts::{Access, Rule};
 
 impl<'a> Walker<'a> {
@@ -187,7 +187,10 @@ impl<'a> Walker<'a> {
         let mut texts: Vec<bool> = Vec::new();
         let mut starred = false;
         let mut exposed = Vec::new();
-        for target in select.target_list() {
+        if select.target_list().len() > MAX_TARGETS {
+            self.seen.violation(Rule::Limit, "number of columns", None);
+        }
+        for target in select.target_list().iter().take(MAX_TARGETS) {
             let before = (self.seen.functions.len(), self.seen.columns.len());
             self.exposed.clear();
             targets.push(self.target(target, bare, from.clone()));
@@ -268,8 +271,7 @@ impl<'a> Walker<'a> {
         {
             self.constant(constant);
             let mut columns = SmallVec::new();
-            // The server takes no longer select list.
-            for (index, target) in targets.iter().take(1664).enumerate() {
+            for (index, target) in targets.iter().enumerate() {
                 let star = target.is_some_and(|at| self.seen.columns.get(at).is_some_and(|column| column.star));
                 let last = index + 1 >= usize::try_from(number).unwrap_or(0);
                 if star || last {

@@ -3,6 +3,7 @@
 use super::from::{Item, Scope};
 use super::names::{bare, folded, parts};
 use super::{Column, Columns, Shaper, derived};
+use crate::arbiter::MAX_TARGETS;
 use crate::facts::Output;
 use crate::parse::ast::{
     Expr, GroupByExpr, Ident, Select, SelectFlavor, SelectItem, SelectItemQualifiedWildcardKind,
@@ -175,6 +176,9 @@ impl Shaper<'_, '_, '_, '_> {
                 Column { output, ..column }
             })),
             (list, _) => *list = None,
+        }
+        if columns.list.as_ref().is_some_and(|list| list.len() > MAX_TARGETS) {
+            columns.list = None;
         }
     }
 
