@@ -261,6 +261,7 @@ fn relations_as_a_whole_need_permission() {
         (Kind::Delete, "DELETE", USERS, Access::Delete, None),
         (Kind::Truncate, "TRUNCATE TABLE", USERS, Access::Delete, None),
         (Kind::Explain, "EXPLAIN", USERS, Access::Read, None),
+        (Kind::Explain, "EXPLAIN", USERS, Access::Insert, Some(Rule::Handling)),
         (Kind::Ddl, "ALTER TABLE", USERS, Access::Ddl, Some(Rule::Ddl)),
         (Kind::Maintenance, "REINDEX", USERS, Access::Read, Some(Rule::Ddl)),
         (Kind::CopyOut, "COPY", USERS, Access::Read, Some(Rule::Copy)),
