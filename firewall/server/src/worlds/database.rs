@@ -36,6 +36,7 @@ pub(super) struct Database {
     polling: AtomicBool,
     /// Somebody opened the database since the poller looked.
     touched: AtomicBool,
+    complained: AtomicBool,
 }
 
 /// What a refresh needs; whoever holds the lock is the only one to publish.
@@ -101,6 +102,7 @@ impl Database {
             failure: std::sync::Mutex::new(None),
             polling: AtomicBool::new(false),
             touched: AtomicBool::new(false),
+            complained: AtomicBool::new(false),
         }
     }
 
@@ -153,6 +155,8 @@ impl Database {
         state.last_used = Some(Instant::now());
         if result.is_err() {
             state.client = None;
+        } else if self.complained.swap(false, Ordering::Relaxed) {
+            tracing::info!(database = &*self.name, "the catalog can be read again");
         }
         drop(state);
         let word = match &result {
@@ -214,7 +218,7 @@ impl Database {
         let Some(connection) = &state.client else {
             return Err(Problem::new("08006", "no connection"));
         };
-        let server = |error| failed(&self.name, error);
+        let server = |error| self.failed(&pg::Explained(error));
         if let Some(current) = self.current()
             && current.policy.version == policy.version
             && catalog::marks(connection).await.map_err(server)? == *current.marks()
@@ -272,9 +276,9 @@ impl Database {
             };
         }
         Err(match &error {
-            ConnectError::Server { source, .. } => failed_with(&self.name, source),
+            ConnectError::Server { source, .. } => self.failed(source),
             ConnectError::Timeout { .. } | ConnectError::Tls(_) => {
-                tracing::error!("{error}");
+                self.complain(&error);
                 Problem::new("08006", "the firewall cannot reach the database server")
             }
         })
@@ -331,7 +335,7 @@ impl Database {
             upstream_logins: policy.login_names(&inner.upstream.user).into_iter().collect(),
             trusted_extensions: policy.policy.trusted_extensions.iter().cloned().collect(),
         };
-        let server = |error| broken(failed(&self.name, error).message);
+        let server = |error| broken(self.failed(&pg::Explained(error)).message);
         let bare = Arc::new(catalog::load(connection, &context).await.map_err(server)?);
         let epoch = current.epoch + 1;
         self.read_records(inner, &mut state.records, bare.catalog.database_oid).await.map_err(|p| broken(p.message))?;
@@ -396,7 +400,7 @@ impl Database {
         match pg::within(Duration::from_secs(10), catalog::marks(client)).await {
             Ok(marks) => marks.lasting != current.marks().lasting,
             Err(error) => {
-                tracing::warn!(database = &*self.name, "the catalog could not be looked at: {error}");
+                self.complain(&error);
                 state.client = None;
                 false
             }
@@ -419,27 +423,31 @@ impl Database {
             policy_version: current.policy.version,
         })
     }
-}
 
-fn failed(database: &str, error: tokio_postgres::Error) -> Problem {
-    failed_with(database, &pg::Explained(error))
-}
+    /// What the server itself said about the database or the login is the client's to know; the rest is for the log.
+    fn failed(&self, error: &pg::Explained) -> Problem {
+        let database = &*self.name;
+        let Some(db) = error.0.as_db_error() else {
+            self.complain(error);
+            return Problem::new("08006", "the firewall cannot reach the database server");
+        };
+        match db.code().code() {
+            "3D000" => Problem::new("3D000", format!("database \"{database}\" does not exist")),
+            "53300" => Problem::new("53300", "the database server has no connections left"),
+            "57P03" => Problem::new("57P03", "the database server is starting up or shutting down"),
+            "55000" => Problem::new("55000", format!("database \"{database}\" does not accept connections")),
+            _ => {
+                self.complain(error);
+                Problem::new("08006", format!("the firewall cannot read the catalog of database \"{database}\""))
+                    .hint("The firewall's log says why.")
+            }
+        }
+    }
 
-/// What the server itself said about the database or the login is the client's to know; the rest is for the log.
-fn failed_with(database: &str, error: &pg::Explained) -> Problem {
-    let Some(db) = error.0.as_db_error() else {
-        tracing::error!(database, "the catalog cannot be read: {error}");
-        return Problem::new("08006", "the firewall cannot reach the database server");
-    };
-    match db.code().code() {
-        "3D000" => Problem::new("3D000", format!("database \"{database}\" does not exist")),
-        "53300" => Problem::new("53300", "the database server has no connections left"),
-        "57P03" => Problem::new("57P03", "the database server is starting up or shutting down"),
-        "55000" => Problem::new("55000", format!("database \"{database}\" does not accept connections")),
-        code => {
-            tracing::error!(database, code, "the catalog cannot be read: {error}");
-            Problem::new("08006", format!("the firewall cannot read the catalog of database \"{database}\""))
-                .hint("The firewall's log says why.")
+    /// Once, until it works again.
+    fn complain(&self, error: &dyn std::error::Error) {
+        if !self.complained.swap(true, Ordering::Relaxed) {
+            tracing::error!(database = &*self.name, "the catalog cannot be read: {error}");
         }
     }
 }
