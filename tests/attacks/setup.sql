@@ -49,6 +49,10 @@ CREATE FUNCTION get_card_dynamic(int) RETURNS text LANGUAGE plpgsql AS
 CREATE FUNCTION get_rows() RETURNS SETOF users LANGUAGE sql STABLE AS 'SELECT * FROM public.users';
 CREATE FUNCTION get_cards() RETURNS TABLE (id int, number text) LANGUAGE sql STABLE AS 'SELECT id, credit_card FROM public.users';
 CREATE FUNCTION card_of(users) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT $1.credit_card';
+CREATE FUNCTION note_card(notes) RETURNS text LANGUAGE sql STABLE AS 'SELECT credit_card FROM public.users WHERE id = $1.owner_id';
+CREATE FUNCTION is_no_card(text) RETURNS bool LANGUAGE plpgsql STABLE AS 'BEGIN RETURN NOT EXISTS (SELECT 1 FROM public.users WHERE credit_card = $1); END';
+CREATE DOMAIN not_card AS text CHECK (is_no_card(VALUE));
+CREATE TYPE boxed AS (v not_card);
 CREATE FUNCTION run(text) RETURNS text LANGUAGE plpgsql AS $$ DECLARE r text; BEGIN EXECUTE $1 INTO r; RETURN r; END $$;
 CREATE FUNCTION loud(text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE 'got %', $1; RETURN 'ok'; END $$;
 CREATE FUNCTION add_card(int, int) RETURNS text LANGUAGE sql STABLE AS 'SELECT credit_card FROM public.users WHERE id = $1 + $2';
