@@ -26,11 +26,12 @@ pub(crate) struct Connection {
     /// Address of the admin API [default: http://127.0.0.1:6433]
     #[arg(long, env = "RFCTL_URL", global = true, value_name = "URL")]
     pub(crate) url: Option<String>,
-    /// File with the root token (mode 0600)
-    #[arg(long, env = "RFCTL_TOKEN_FILE", global = true, value_name = "FILE")]
+    /// File with the root token (mode 0600) [env: RFCTL_TOKEN_FILE]
+    #[arg(long, global = true, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
     /// The root token itself; other users of this machine can see command lines, so better a file or the variable
-    #[arg(long, env = "RFCTL_TOKEN", hide_env_values = true, global = true, value_name = "TOKEN")]
+    /// [env: RFCTL_TOKEN]
+    #[arg(long, global = true, value_name = "TOKEN", conflicts_with = "token_file")]
     pub(crate) token: Option<String>,
     /// Authorities that the server's certificate may come from (PEM) [default: the system's]
     #[arg(long, env = "RFCTL_CA", global = true, value_name = "FILE")]

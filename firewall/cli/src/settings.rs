@@ -79,12 +79,18 @@ fn token(
     flags: &Connection,
     dir: Option<&Path>,
 ) -> Result<(Result<Zeroizing<String>, Missing>, String), SettingsError> {
-    // A flag beats a variable: clap has merged the two, so the file counts only where no token was given beside it.
     if let Some(token) = &flags.token {
-        return Ok((Ok(Zeroizing::new(token.trim().to_owned())), String::from("--token or RFCTL_TOKEN")));
+        return Ok((Ok(Zeroizing::new(token.trim().to_owned())), String::from("--token")));
     }
     if let Some(path) = &flags.token_file {
         return Ok((Ok(read_private(path)?), path.display().to_string()));
+    }
+    // By hand, not by clap: any flag beats any variable.
+    if let Some(token) = std::env::var("RFCTL_TOKEN").ok().filter(|t| !t.is_empty()) {
+        return Ok((Ok(Zeroizing::new(token.trim().to_owned())), String::from("RFCTL_TOKEN")));
+    }
+    if let Some(path) = std::env::var_os("RFCTL_TOKEN_FILE").filter(|p| !p.is_empty()).map(PathBuf::from) {
+        return Ok((Ok(read_private(&path)?), path.display().to_string()));
     }
     if let Some(path) = dir.map(|d| d.join("token"))
         && path.exists()
