@@ -78,7 +78,10 @@ def pgbench(t, o, *args, tls=False):
     if r.returncode:
         raise Failed(r.stderr.strip().splitlines()[-1][:200])
     n = int(re.search(r"transactions actually processed: (\d+)", r.stdout)[1])
-    out = {"tps": float(re.search(r"^tps = ([\d.]+)", r.stdout, re.M)[1]),
+    tps = re.search(r"^tps = ([\d.]+)", r.stdout, re.M)
+    if not n or not tps:
+        raise Failed("no transaction in the time: --duration is too short for this machine")
+    out = {"tps": float(tps[1]),
            "latency_us": float(re.search(r"latency average = ([\d.]+) ms", r.stdout)[1]) * 1000}
     if before is not None:
         time.sleep(0.1)
@@ -262,7 +265,7 @@ def idle(ways, o):
         with Firewall(ways.cluster, CLASSIFICATION, database="bench", audit=None, max_connections=5000) as fw:
             t = Target("x", fw.port, *fw.token("restricted"), fw.process.pid)
             t.wire(tls).close()
-            time.sleep(1)
+            time.sleep(3 if o.quick else 30)      # what the start took is given back
             before = rss_kib(fw.process.pid)
             held = []
             for _ in range(o.idle):
@@ -295,6 +298,12 @@ def interval(values):
     return v[k], v[n - 1 - k]
 
 
+def paired(ours, theirs, metric):
+    """Ratios of what was measured in the same pass."""
+    by_pass = {r["pass"]: r[metric] for r in theirs}
+    return [r[metric] / by_pass[r["pass"]] for r in ours if r["pass"] in by_pass]
+
+
 def number(v):
     return "-" if v is None else f"{v:,.0f}" if abs(v) >= 100 else f"{v:.2f}"
 
@@ -323,7 +332,7 @@ def report(o, names, data, sizes):
                 continue
             line = [t]
             for n in names:
-                pairs = [a[m] / b[m] for a, b in zip(data[t].get(n, []), data[t][base])]
+                pairs = paired(data[t].get(n, []), data[t][base], m)
                 if n == base or not pairs:
                     line.append("-")
                     continue
@@ -340,7 +349,7 @@ def report(o, names, data, sizes):
             table(f"CPU of the proxy's process [{metric}]", ["test"] + names, rows)
     for kind in ("text", "binary"):
         if f"handled {kind}" in data and f"read {kind}" in data:
-            pairs = [a["rows_per_s"] / b["rows_per_s"] for a, b in zip(data[f"handled {kind}"].get("restricted", []), data[f"read {kind}"].get("restricted", []))]
+            pairs = paired(data[f"handled {kind}"].get("restricted", []), data[f"read {kind}"].get("restricted", []), "rows_per_s")
             if pairs:
                 low, high = interval(pairs)
                 sizes[f"handled_to_passing_{kind}"] = statistics.median(pairs)
@@ -406,7 +415,7 @@ def main():
                     except Exception as e:
                         errors[f"{name}, {t.name}"] = f"{type(e).__name__}: {e}"[:300]
                         continue
-                    data[name].setdefault(t.name, []).append(r)
+                    data[name].setdefault(t.name, []).append(r | {"pass": rep})
                     print(f"\r[{k}/{total}] {name:26} {t.name:12} {number(next(iter(r.values()))):>12}", end="", file=sys.stderr, flush=True)
         print(file=sys.stderr)
         sizes = idle(ways, o) if not o.only or "idle" in o.only else {}
