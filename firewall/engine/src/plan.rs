@@ -1,7 +1,9 @@
 //! Plans: what was decided about one text, kept for as long as the world that it was decided in.
 
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use quick_cache::sync::Cache;
 use quick_cache::{Equivalent, Weighter};
@@ -144,6 +146,8 @@ fn unreadable(error: &SyntaxError) -> Refusal {
 #[derive(Debug)]
 pub struct PlanCache {
     cache: Cache<Key, Arc<Plan>, ByBytes>,
+    /// Texts with literals in them come once: only what is seen again is kept.
+    door: Door,
     hits: AtomicU64,
     misses: AtomicU64,
 }
@@ -174,6 +178,31 @@ impl Equivalent<Key> for Lookup<'_> {
     }
 }
 
+/// Remembers about which texts were asked lately. A collision only keeps a plan too early, or makes one twice.
+#[derive(Debug)]
+struct Door {
+    hasher: RandomState,
+    seen: Box<[AtomicU32]>,
+}
+
+impl Default for Door {
+    fn default() -> Self {
+        Self { hasher: RandomState::new(), seen: (0..Self::SLOTS).map(|_| AtomicU32::new(0)).collect() }
+    }
+}
+
+impl Door {
+    const SLOTS: usize = 8192;
+
+    /// The text was asked about before.
+    fn admits(&self, lookup: &Lookup<'_>) -> bool {
+        let hash = self.hasher.hash_one(lookup);
+        let mark = (hash >> 32) as u32;
+        let slot = self.seen.get(hash as usize % Self::SLOTS);
+        slot.is_none_or(|slot| slot.swap(mark, Ordering::Relaxed) == mark)
+    }
+}
+
 #[derive(Debug, Clone)]
 struct ByBytes;
 
@@ -189,6 +218,7 @@ impl PlanCache {
         let expected = usize::try_from(bytes / 2048).unwrap_or(usize::MAX).clamp(64, 1 << 20);
         Self {
             cache: Cache::with_weighter(expected, bytes, ByBytes),
+            door: Door::default(),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
         }
@@ -213,6 +243,9 @@ impl PlanCache {
         }
         self.misses.fetch_add(1, Ordering::Relaxed);
         let plan = Arc::new(Plan::make(text, parameter_types, world, client, names));
+        if !self.door.admits(&lookup) {
+            return plan;
+        }
         let key = Key {
             world: world.id,
             client: (&*client.name).into(),
