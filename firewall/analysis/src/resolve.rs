@@ -501,7 +501,8 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
         let Some(relation) = self.seen.relations.get(at) else { return };
         let inserts = match relation.access {
             Access::Insert => true,
-            Access::Update | Access::Delete => false,
+            Access::Update => self.seen.merge_inserts,
+            Access::Delete => false,
             Access::Read | Access::Ddl | Access::Lock => return,
         };
         let tells = |oid: u32| {
@@ -524,6 +525,11 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
                 found.other(Rule::View, "rule that calls a function", relation.position);
             }
         }
+        // A view passes on what is written to it; which of its columns are whose is not asked.
+        let below = candidate.reads.iter().filter_map(|oid| self.catalog.by_oid(*oid));
+        if inserts && below.flat_map(|r| &r.default_calls).any(|(_, function)| tells(*function)) {
+            found.other(Rule::Function, "default of a column under the view", relation.position);
+        }
         for (attnum, function) in &candidate.default_calls {
             let Some(index) = candidate.columns.iter().position(|c| c.attnum == *attnum) else { continue };
             let name = candidate.columns.get(index).map_or("", |c| &c.name);
@@ -535,7 +541,8 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
                     StoreColumn::At(column) => column == index,
                     StoreColumn::All => true,
                 };
-                given |= meant;
+                // A star may bring fewer columns; a MERGE has several lists.
+                given |= meant && !matches!(store.column, StoreColumn::All) && !self.seen.merge_inserts;
                 default |= meant && store.value == Value::Default;
             }
             if (default || (inserts && !given)) && tells(*function) {

@@ -151,7 +151,8 @@ fn with_texts(
 
 fn touches_system(resolved: &Resolved<'_, '_, '_>) -> bool {
     resolved.seen.relations.iter().zip(&resolved.candidates).any(|(relation, candidates)| {
-        candidates.iter().any(|c| c.ruled || !c.default_calls.is_empty()) && relation.access != Access::Read
+        candidates.iter().any(|c| c.ruled || !c.default_calls.is_empty() || !c.reads.is_empty())
+            && relation.access != Access::Read
             || candidates.iter().any(|c| c.system)
                 && (!matches!(relation.access, Access::Read | Access::Lock)
                     || candidates.iter().any(|c| &*c.schema == "pg_toast"))
@@ -216,7 +217,7 @@ fn domains_within(seen: &Seen<'_>, catalog: &Catalog, found: &mut Found) {
         return;
     }
     for used in &seen.types {
-        for relation in catalog.by_name(used.name.strip_prefix('_').unwrap_or(used.name)) {
+        for relation in catalog.by_name(used.name.trim_start_matches('_')) {
             let active = relation.columns.iter().find_map(|column| {
                 let name = column.type_name.trim_end_matches("[]");
                 let name = name.rsplit('.').next().unwrap_or(name).trim_matches('"');
@@ -279,7 +280,9 @@ fn names(used: &[NameRef<'_>], foreign: &foldhash::HashSet<Box<str>>, what: &str
         return;
     }
     for name in used {
-        if name.schema != Some("pg_catalog") && foreign.contains(name.name) {
+        // An array type is named by its element's name and underscores.
+        let element = if what == "operator" { name.name } else { name.name.trim_start_matches('_') };
+        if name.schema != Some("pg_catalog") && (foreign.contains(name.name) || foreign.contains(element)) {
             let construct = format!("{what} {}", name.name);
             found.violations.push(crate::facts::Violation {
                 rule: Rule::ShadowedName,

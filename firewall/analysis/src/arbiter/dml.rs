@@ -225,6 +225,7 @@ impl<'a> Walker<'a> {
         for clause in merge.merge_when_clauses() {
             self.expression(clause.condition(), Place::filter("MERGE WHEN"));
             let inserts = clause.command_type == raw::CmdType::CMD_INSERT;
+            self.seen.merge_inserts |= inserts;
             let mut named = 0;
             for column in clause.target_list() {
                 let Node::ResTarget(column) = column else {

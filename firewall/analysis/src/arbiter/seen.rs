@@ -182,6 +182,8 @@ pub(crate) struct Seen<'a> {
     pub depth: usize,
     /// Something that servers before this version read otherwise, and where.
     pub newer_syntax: Option<(u32, usize)>,
+    /// A MERGE inserts: what it leaves out gets its default.
+    pub merge_inserts: bool,
     /// A function stands in FROM without an alias: its name may be any qualifier.
     pub unnamed_functions: bool,
     /// It returns rows that the shape can explain.
@@ -213,6 +215,7 @@ impl<'a> Seen<'a> {
             writes: false,
             depth: 0,
             newer_syntax: None,
+            merge_inserts: false,
             unnamed_functions: false,
             query: false,
         }
