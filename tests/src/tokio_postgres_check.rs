@@ -52,7 +52,8 @@ async fn with_tls(url: &str, ca: &str) -> Result<Client, Box<dyn Error>> {
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let (client, connection) = tokio_postgres::connect(url, tokio_postgres_rustls::MakeRustlsConnect::new(config)).await?;
+    let (client, connection) =
+        tokio_postgres::connect(url, tokio_postgres_rustls::MakeRustlsConnect::new(config)).await?;
     tokio::spawn(connection);
     Ok(client)
 }
@@ -60,7 +61,11 @@ async fn with_tls(url: &str, ca: &str) -> Result<Client, Box<dyn Error>> {
 async fn check(mut client: Client) -> Result<Value, Box<dyn Error>> {
     let by_id = client.prepare(&format!("SELECT {COLUMNS} FROM users WHERE id = $1")).await?;
     // Sent together: tokio-postgres pipelines what is polled together.
-    let (a, b, c) = tokio::try_join!(client.query_one(&by_id, &[&0i32]), client.query_one(&by_id, &[&7i32]), client.query_one(&by_id, &[&100i32]))?;
+    let (a, b, c) = tokio::try_join!(
+        client.query_one(&by_id, &[&0i32]),
+        client.query_one(&by_id, &[&7i32]),
+        client.query_one(&by_id, &[&100i32])
+    )?;
     let prepared = [values(&a)?, values(&b)?, values(&c)?];
 
     let simple: Vec<Value> = client
@@ -73,17 +78,19 @@ async fn check(mut client: Client) -> Result<Value, Box<dyn Error>> {
         })
         .collect();
 
-    let refusal = match client.query("SELECT id FROM users WHERE credit_card = $1 AND password_hash = $1", &[&"x"]).await {
-        Ok(_) => Value::Null,
-        Err(error) => {
-            let database = error.as_db_error().ok_or("no database error")?;
-            json!({ "code": database.code().code(), "hint": database.hint(), "message": database.message() })
-        }
-    };
+    let refusal =
+        match client.query("SELECT id FROM users WHERE credit_card = $1 AND password_hash = $1", &[&"x"]).await {
+            Ok(_) => Value::Null,
+            Err(error) => {
+                let database = error.as_db_error().ok_or("no database error")?;
+                json!({ "code": database.code().code(), "hint": database.hint(), "message": database.message() })
+            }
+        };
     let after: i32 = client.query_one("SELECT 40 + 2", &[]).await?.get(0);
 
     let transaction = client.transaction().await?;
-    let statement = transaction.prepare(&format!("SELECT {COLUMNS} FROM users WHERE id IN (0, 7, 100) ORDER BY id")).await?;
+    let statement =
+        transaction.prepare(&format!("SELECT {COLUMNS} FROM users WHERE id IN (0, 7, 100) ORDER BY id")).await?;
     let portal = transaction.bind(&statement, &[]).await?;
     let mut portions = Vec::new();
     for _ in 0..3 {
