@@ -564,10 +564,14 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
             if !merge.natural || !self.any_hot_in(merge.relations.clone()) {
                 continue;
             }
+            // Which columns it compares is settled when it runs: only of relations that no client can replace or change
+            // is it known before.
+            let settled =
+                |relation: &Relation| !relation.temporary && !self.catalog.client_roles.contains(&relation.owner);
             let plain = merge.relations.clone().all(|at| {
-                self.seen.relations.get(at).is_some_and(|r| r.cte.is_none())
+                self.seen.relations.get(at).is_some_and(|r| r.cte.is_none() && r.schema.is_some())
                     && !self.is_fresh(at)
-                    && self.candidates.get(at).is_some_and(|c| !c.is_empty())
+                    && self.candidates.get(at).is_some_and(|c| !c.is_empty() && c.iter().all(|r| settled(r)))
             }) && self.seen.items.iter().all(|item| item.base && item.names.is_empty());
             for (id, why) in self.under(merge.relations.clone()) {
                 let (Why::Label(label) | Why::Row(_, label)) = why else {
