@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 pub use line::{NameSource, Names};
 
@@ -114,18 +114,31 @@ impl Audit {
 
     fn send(&self, item: impl FnOnce() -> Item) {
         let Some(queue) = &self.queue else { return };
-        match queue.try_send(item()) {
-            Ok(()) => {}
-            // The writer is behind but alive: a moment's wait loses nothing.
-            Err(TrySendError::Full(item)) if self.healthy() => {
-                let _ = queue.send(item);
-            }
-            Err(_) => {
-                self.shared.healthy.store(false, Ordering::Relaxed);
-                self.shared.metrics.audit_lost.increment();
-            }
+        let Err(refused) = queue.try_send(item()) else { return };
+        if let TrySendError::Full(item) = refused
+            && self.healthy()
+            && wait_for_room(queue, item)
+        {
+            return;
+        }
+        self.shared.healthy.store(false, Ordering::Relaxed);
+        self.shared.metrics.audit_lost.increment();
+    }
+}
+
+/// The writer is behind: a moment's wait loses nothing. A writer that is stuck (a pipe that nobody reads) must not take
+/// the connections with it.
+#[allow(clippy::disallowed_methods)] // holds this thread up on purpose, and not for long
+fn wait_for_room(queue: &SyncSender<Item>, mut item: Item) -> bool {
+    for _ in 0..100 {
+        std::thread::sleep(Duration::from_millis(1));
+        match queue.try_send(item) {
+            Ok(()) => return true,
+            Err(TrySendError::Full(back)) => item = back,
+            Err(TrySendError::Disconnected(_)) => return false,
         }
     }
+    false
 }
 
 impl AuditSink for Audit {

@@ -82,7 +82,9 @@ fn nothing_is_lost_and_order_holds() {
     assert_eq!(metrics.audit_lines.get(), 20_002);
     assert_eq!(metrics.audit_lost.get(), 0);
     let text = std::fs::read_to_string(&path).unwrap();
-    assert!(text.lines().next().unwrap().contains("\"event\":\"connected\",\"client\":\"users-api\",\"kid\":\"k3f9x2aa\""));
+    assert!(
+        text.lines().next().unwrap().contains("\"event\":\"connected\",\"client\":\"users-api\",\"kid\":\"k3f9x2aa\"")
+    );
     assert!(text.lines().last().unwrap().contains("\"reason\":\"client\""));
     assert!(each < Duration::from_micros(100), "{each:?}");
 }
@@ -141,6 +143,24 @@ fn a_full_disk_is_noticed_and_survived() {
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     assert!(metrics.audit_lost.get() > 0);
     assert_eq!(metrics.audit_lines.get(), 0);
+}
+
+#[test]
+fn a_stuck_reader_does_not_stop_the_relay() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success());
+    // Opened for both ends, and never read.
+    let _end = std::fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+    let (audit, metrics) = open(AuditTarget::File(path));
+    let context = context();
+    let began = Instant::now();
+    for i in 0..60_000 {
+        audit.record(&context, event(i));
+    }
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert!(!audit.healthy() && metrics.audit_lost.get() > 0);
 }
 
 /// A measurement, not a test: `cargo test --release -p ringfence-server --lib handing_over -- --ignored --nocapture`

@@ -10,7 +10,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use super::line::{self, Clock, NameSource, Names};
@@ -18,6 +18,8 @@ use super::{Common, Item, Who, lock};
 
 /// While statements come, the writer sleeps this long between batches, so that they do not wake it one by one.
 const BATCH: Duration = Duration::from_millis(20);
+/// Lines go out once there are so many bytes, however many more are waiting.
+const CHUNK: usize = 256 << 10;
 /// Between two attempts while lines cannot be written.
 const RETRY: Duration = Duration::from_millis(200);
 /// Lines kept in memory while they cannot be written; beyond it events wait in the queue.
@@ -80,16 +82,16 @@ impl Writer {
 
     pub(super) fn run(mut self) {
         loop {
-            // Only an idle writer waits where a sender must wake it.
-            let first = if self.pending.is_empty() {
-                self.items.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            let stop = if self.pending.is_empty() {
+                // Only an idle writer waits where a sender must wake it.
+                match self.items.recv() {
+                    Ok(item) => self.take(item) || self.drain(),
+                    Err(_) => true,
+                }
             } else {
-                self.items.recv_timeout(RETRY)
-            };
-            let stop = match first {
-                Ok(item) => self.take(item) || self.drain(),
-                Err(RecvTimeoutError::Timeout) => false,
-                Err(RecvTimeoutError::Disconnected) => true,
+                // The last attempt failed.
+                std::thread::sleep(RETRY);
+                self.drain()
             };
             self.flush();
             if stop {
@@ -99,20 +101,29 @@ impl Writer {
             let mut quiet = 0;
             while quiet < 3 && self.pending.is_empty() {
                 std::thread::sleep(BATCH);
-                let before = self.lines;
-                let stop = self.drain();
-                quiet = if self.lines == before { quiet + 1 } else { 0 };
-                self.flush();
-                if stop {
-                    return self.end();
+                quiet += 1;
+                loop {
+                    let stop = self.drain();
+                    if self.lines > 0 {
+                        quiet = 0;
+                    }
+                    let more = self.pending.len() >= CHUNK;
+                    self.flush();
+                    if stop {
+                        return self.end();
+                    }
+                    if !more || !self.pending.is_empty() {
+                        break;
+                    }
                 }
             }
         }
     }
 
-    /// Takes everything that is queued; true if it was told to stop.
+    /// Takes what is queued, up to a chunk, or to the backlog while nothing can be written; true if it was told to stop.
     fn drain(&mut self) -> bool {
-        while self.pending.len() < BACKLOG {
+        let limit = if self.common.healthy.load(Ordering::Relaxed) { CHUNK } else { BACKLOG };
+        while self.pending.len() < limit {
             match self.items.try_recv() {
                 Ok(item) => {
                     if self.take(item) {
@@ -220,7 +231,6 @@ impl Writer {
 
     fn end(mut self) {
         let until = Instant::now() + LAST_CHANCE;
-        self.drain();
         self.flush();
         while !self.pending.is_empty() && Instant::now() < until {
             std::thread::sleep(RETRY);
