@@ -365,7 +365,10 @@ impl Database {
                 if this.idle(&inner).await {
                     return;
                 }
-                if this.changed_elsewhere().await {
+                // Without labels nobody's statements are analysed, and a reload of the policy reads the catalog anew. To
+                // read it now would only keep VACUUM from pages that the transaction can see.
+                let needed = inner.policy.load().policy.has_labels();
+                if needed && this.changed_elsewhere().await {
                     let _ = this.refresh(&inner, None, false).await;
                 }
             }
