@@ -44,7 +44,8 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
             let found = if relation.cte.is_some() { SmallVec::new() } else { candidates(catalog, relation) };
             if found.is_empty() && relation.cte.is_none() && !relation.may_miss && !session.contains(relation.name) {
                 let name: Box<str> = relation.name.into();
-                if !resolved.unknown.contains(&name) {
+                // A few tell as much as thousands.
+                if resolved.unknown.len() < 64 && !resolved.unknown.contains(&name) {
                     resolved.unknown.push(name);
                 }
             }

@@ -592,3 +592,14 @@ fn long_names_are_cut_alike_in_sql_and_protocol() {
     });
     assert!(!contains(&play.runs_without_origin(long.as_bytes()), "4111"));
 }
+
+#[test]
+fn thousands_of_unknown_names_are_read_in_no_time() {
+    let names: Vec<String> = (0..30_000).map(|at| format!("a{at}")).collect();
+    let text = format!("select 1 from {}", names.join(","));
+    let mut play = Play::new();
+    let started = std::time::Instant::now();
+    encode::query(&mut play.held, text.as_bytes());
+    play.offer();
+    assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
+}
