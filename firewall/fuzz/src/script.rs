@@ -37,7 +37,7 @@ pub(crate) struct Script {
     executes_named: bool,
     /// Extended-protocol messages since the last Sync.
     unsynced: bool,
-    /// Settings change while the client speaks, so that it matters which of the two is heard first.
+    /// Settings change while the client speaks, or a Query comes without the Sync before it: it matters who is heard first.
     pub(crate) races: bool,
     /// The client may be asked for COPY data and send something else.
     pub(crate) copies: bool,
@@ -232,6 +232,7 @@ impl Script {
     /// has forgotten the unnamed statement and the server has not: refused, though the server would do it.
     fn query(&mut self) {
         self.open &= !self.unsynced;
+        self.races |= self.unsynced;
     }
 
     fn note(&mut self, sql: &str) {
