@@ -107,10 +107,7 @@ async fn rows_written_by_others_are_ignored() {
     let (store, heard) = open(&cluster, DAY).await;
     let token = store.issue("api", DAY, "root").await.unwrap();
     let (control, _notes) = pg::connect(&cluster.url("postgres", "control"), "control").await.unwrap();
-    control
-        .batch_execute("UPDATE ringfence.tokens SET client = 'operator'")
-        .await
-        .unwrap();
+    control.batch_execute("UPDATE ringfence.tokens SET client = 'operator'").await.unwrap();
     until("the forged row is noticed", || *heard.bad.lock().unwrap() > 0).await;
     assert!(store.lookup(&format!("operator~{}", token.kid)).is_none());
     assert!(store.lookup(&format!("api~{}", token.kid)).is_none());
@@ -204,10 +201,8 @@ async fn a_catalog_says_what_hangs_on_what() {
     let cluster = Cluster::start();
     cluster.psql("postgres", SCHEMA).await;
     let (client, _notes) = pg::connect(&cluster.url("postgres", "postgres"), "postgres").await.unwrap();
-    let context = Context {
-        upstream_logins: vec![String::from("app")],
-        trusted_extensions: ["citext".to_owned()].into(),
-    };
+    let context =
+        Context { upstream_logins: vec![String::from("app")], trusted_extensions: ["citext".to_owned()].into() };
     let loaded = catalog::load(&client, &context).await.unwrap();
     let mut catalog = loaded.catalog;
     assert!(catalog.server_version >= 130_000 && &*catalog.database == "postgres" && catalog.database_oid != 0);
@@ -216,7 +211,10 @@ async fn a_catalog_says_what_hangs_on_what() {
     let (users, countries, accounts, mails, log) =
         (find("users"), find("countries"), find("accounts"), find("mails"), find("log"));
     assert_eq!(users.kind, RelationKind::Table);
-    assert_eq!(users.columns.iter().map(|c| (&*c.name, &*c.type_name)).collect::<Vec<_>>()[3], ("country", "character varying"));
+    assert_eq!(
+        users.columns.iter().map(|c| (&*c.name, &*c.type_name)).collect::<Vec<_>>()[3],
+        ("country", "character varying")
+    );
     assert_eq!(users.columns[1].attnum, 2);
     assert!(users.row_type != 0 && !users.system && !users.temporary && !users.active);
     assert_eq!(users.references, [(4, countries.oid, 1)]);

@@ -72,7 +72,24 @@ async fn read(client: &Client, context: &Context) -> Result<Loaded, Error> {
     let login_parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 1] = [(logins, Type::TEXT_ARRAY)];
     let trusted_parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 1] = [(&trusted, Type::TEXT_ARRAY)];
     // All are sent before the first is answered.
-    let (marks, relations, columns, types, wire_types, inherits, generated, default_calls, rules, rule_depends, functions, triggers, keys, foreign, domains, roles) = tokio::try_join!(
+    let (
+        marks,
+        relations,
+        columns,
+        types,
+        wire_types,
+        inherits,
+        generated,
+        default_calls,
+        rules,
+        rule_depends,
+        functions,
+        triggers,
+        keys,
+        foreign,
+        domains,
+        roles,
+    ) = tokio::try_join!(
         marks(client),
         client.query_typed(sql::RELATIONS, &[]),
         client.query_typed(sql::COLUMNS, &[]),

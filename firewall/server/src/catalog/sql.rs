@@ -83,7 +83,8 @@ pub(super) fn functions(version: i32) -> String {
 /// (table, function) of every trigger that is not a constraint's own.
 pub(super) const TRIGGERS: &str = "SELECT tgrelid, tgfoid FROM pg_catalog.pg_trigger WHERE NOT tgisinternal";
 
-pub(super) const FOREIGN_KEYS: &str = "SELECT conrelid, confrelid, conkey, confkey FROM pg_catalog.pg_constraint WHERE contype = 'f'";
+pub(super) const FOREIGN_KEYS: &str =
+    "SELECT conrelid, confrelid, conkey, confkey FROM pg_catalog.pg_constraint WHERE contype = 'f'";
 
 /// Operators that users made; types that run code of theirs (base types, and the ends of casts by function), or that
 /// are named as one of the server's. $1: trusted extensions.
