@@ -1,29 +1,22 @@
 //! The server's bytes: matched with what is owed, passed on, rewritten, or withheld.
 
-use std::collections::HashSet;
-use std::sync::Arc;
 use std::time::Instant;
 
 use ringfence_analysis::facts::Kind;
+use ringfence_wire::WireError;
 use ringfence_wire::backend as be;
 use ringfence_wire::frame::Header;
-use ringfence_wire::{WireError, encode};
 
-use super::{Fatal, Peers, Probe, RefreshReason, RowMode, Session, release, server_fault};
-use crate::event::Verdict;
+use super::{Fatal, Peers, RowMode, Session, release, server_fault};
 use crate::gate::own;
-use crate::pending::{Expect, NameChange, OldMeanings};
-use crate::rewrite::{self, RowDecision};
+use crate::pending::Expect;
 
 /// Largest message of the server that must be read whole although it is not a row.
 const INSPECTED: usize = 64 << 20;
 
-/// Row plans kept before those of portals that are gone are looked for.
-const DESCRIBED: usize = 1024;
-
 /// What becomes of one message.
 #[derive(Debug, PartialEq, Eq)]
-enum Fate {
+pub(super) enum Fate {
     Pass,
     Drop,
     /// What is in the outgoing buffer goes in its place.
@@ -324,353 +317,6 @@ impl Session {
             other => Err(format!("a message with tag {:?}", char::from(other))),
         }
     }
-
-    // --- rows
-
-    fn row_description(&mut self, body: &[u8], own: &mut Vec<u8>) -> Result<Fate, String> {
-        self.server.rows = RowMode::Undecided;
-        if !self.restricted() {
-            return match self.pending.front() {
-                Some(Expect::DescribeStatement { .. } | Expect::DescribePortal { .. }) => {
-                    let silent = matches!(self.pending.pop(), Some(Expect::DescribePortal { silent: true, .. }));
-                    Ok(if silent { Fate::Drop } else { Fate::Pass })
-                }
-                _ => Ok(Fate::Pass),
-            };
-        }
-        let description = be::RowDescription::parse(body).map_err(broken)?;
-        let source = match self.pending.front() {
-            Some(Expect::DescribeStatement { prepared } | Expect::DescribePortal { prepared, .. }) => prepared.clone(),
-            Some(Expect::Query { running, .. }) => running.sources.get(running.statement).cloned(),
-            other => return Err(unexpected("RowDescription", other)),
-        };
-        // Facts from under another policy number their labels differently: they prove nothing now.
-        let version = self.config.world.policy_version;
-        let statement = source.as_ref().and_then(|s| {
-            let plan = s.plan.as_ref().filter(|plan| plan.policy_version == version)?;
-            plan.statement(s.statement)
-        });
-        let judge = rewrite::Judge {
-            catalog: &self.config.world.catalog,
-            client: &self.config.client,
-            presenter: &self.config.presenter,
-            fresh: self.server.refreshed,
-            own_relations: !self.own.is_empty(),
-        };
-        let plan = match rewrite::decide_rows(&judge, &description, statement) {
-            RowDecision::Decided(plan) => plan,
-            RowDecision::Unknown => {
-                self.ask(RefreshReason::UnknownOrigin);
-                return Ok(Fate::Wait);
-            }
-        };
-        self.server.refreshed = false;
-        self.disagreements += u64::from(plan.disagreement);
-        let changed = !plan.treatments.is_empty();
-        let plan = Arc::new(plan);
-        let silent = match self.pending.front_mut() {
-            Some(Expect::Query { running, .. }) => {
-                running.rows = Some(Arc::clone(&plan));
-                // An error will stand where the result would.
-                plan.withheld.is_some() && !self.config.client.observe
-            }
-            Some(Expect::DescribePortal { portal, silent, .. }) => {
-                let (portal, silent) = (*portal, *silent);
-                if portal != 0 {
-                    self.described.insert(portal, Arc::clone(&plan));
-                }
-                self.pending.pop();
-                silent
-            }
-            _ => {
-                self.pending.pop();
-                false
-            }
-        };
-        if silent || self.server.muted {
-            return Ok(Fate::Drop);
-        }
-        if !changed {
-            return Ok(Fate::Pass);
-        }
-        rewrite::adjusted_description(own, &description, &plan);
-        Ok(Fate::Replaced)
-    }
-
-    fn no_data(&mut self) -> Result<Fate, String> {
-        match self.pending.front() {
-            Some(Expect::DescribeStatement { .. } | Expect::DescribePortal { .. }) => {
-                let silent = matches!(self.pending.pop(), Some(Expect::DescribePortal { silent: true, .. }));
-                Ok(if silent || self.server.muted { Fate::Drop } else { Fate::Pass })
-            }
-            other => Err(unexpected("NoData", other)),
-        }
-    }
-
-    fn data_row(&mut self, body: &[u8], own: &mut Vec<u8>) -> Result<Fate, String> {
-        let RowMode::Rewrite(plan) = &self.server.rows else { return Ok(Fate::Drop) };
-        rewrite::rewrite_row(
-            body,
-            plan,
-            &self.config.presenter,
-            &self.config.world.catalog,
-            own,
-            &mut self.unpresentable,
-        )
-        .map_err(broken)?;
-        Ok(Fate::Replaced)
-    }
-
-    /// CommandComplete, EmptyQueryResponse or PortalSuspended.
-    fn statement_ends(&mut self, now: Instant, rows: u64, own: &mut Vec<u8>) -> Result<Fate, String> {
-        self.server.rows = RowMode::Undecided;
-        let observe = self.config.client.observe;
-        let (withheld, in_query) = match self.pending.front() {
-            Some(Expect::Execute(running)) => {
-                (self.described.get(&running.portal).and_then(|plan| plan.withheld.clone()), false)
-            }
-            Some(Expect::Query { running, .. }) => (running.rows.as_ref().and_then(|plan| plan.withheld.clone()), true),
-            other => return Err(unexpected("CommandComplete", other)),
-        };
-        let rows_withheld = std::mem::take(&mut self.server.withheld);
-        let withheld =
-            withheld.or_else(|| rows_withheld.then(rewrite::disagreement)).filter(|_| !observe && !self.server.muted);
-        let verdict = withheld.as_ref().map(|refusal| Verdict::Refused(refusal.rule));
-        self.record(now, rows, verdict);
-        if in_query {
-            if let Some(Expect::Query { running, .. }) = self.pending.front_mut() {
-                running.statement += 1;
-                running.rows = None;
-            }
-        } else {
-            self.pending.pop();
-        }
-        if self.server.muted {
-            return Ok(Fate::Drop);
-        }
-        if let Some(refusal) = withheld {
-            own.extend_from_slice(&crate::refusal::error_response(&refusal, None));
-            self.server.muted = true;
-            return Ok(Fate::Replaced);
-        }
-        Ok(Fate::Pass)
-    }
-
-    /// COPY carries rows without describing them: it may begin only where the text says so.
-    fn copy_was_decided(&self, kind: Kind) -> Result<(), String> {
-        let (Some(Expect::Execute(running)) | Some(Expect::Query { running, .. })) = self.pending.front() else {
-            return Err(unexpected("CopyResponse", self.pending.front()));
-        };
-        let found = running.plan.as_ref().and_then(|plan| plan.statement(running.statement)).map(|s| s.kind);
-        if self.restricted() && found != Some(kind) {
-            return Err(unexpected("CopyResponse", self.pending.front()));
-        }
-        Ok(())
-    }
-
-    // --- errors, and the end of a cycle
-
-    fn error(&mut self, now: Instant, body: &[u8], own: &mut Vec<u8>) -> Result<Fate, String> {
-        self.server.rows = RowMode::Undecided;
-        if std::mem::take(&mut self.client.copying) {
-            self.client.copied = false;
-            self.client.resync_now = std::mem::take(&mut self.client.resync);
-        }
-        let diagnostic = be::Diagnostic::parse(body).map_err(broken)?;
-        let mut sqlstate = *b"XX000";
-        if let Some(code) = diagnostic.get(be::field::CODE).and_then(|code| code.try_into().ok()) {
-            sqlstate = code;
-        }
-        if matches!(diagnostic.get(be::field::SEVERITY_PLAIN), Some(b"FATAL" | b"PANIC")) {
-            self.server.ending = true;
-        }
-        let mut fate = Fate::Pass;
-        match self.pending.front() {
-            Some(Expect::Refused(refused)) => {
-                own.extend_from_slice(&refused.reply);
-                fate = Fate::Replaced;
-                self.record_refusal(now);
-            }
-            Some(Expect::Execute(_) | Expect::Query { .. }) => {
-                self.record(now, 0, Some(Verdict::Failed(sqlstate)));
-            }
-            Some(Expect::ProbeParse { .. }) => {
-                self.client.probe = Probe::Answered;
-                self.record_probe(now, sqlstate);
-            }
-            // Outside any cycle: the server is going down, or a timeout struck.
-            None | Some(_) => {}
-        }
-        if self.server.muted {
-            fate = Fate::Drop;
-        }
-        if fate == Fate::Pass && self.must_rebuild(&diagnostic) {
-            rewrite::rebuilt(own, &diagnostic, &self.config.world.catalog, true);
-            fate = Fate::Replaced;
-        }
-        let names = self.names_of_running();
-        let mut old = OldMeanings::default();
-        match self.pending.front() {
-            None | Some(Expect::Query { .. } | Expect::FunctionCall { .. } | Expect::Sync { .. }) => {}
-            Some(Expect::Execute(_) | Expect::Refused(_)) => {
-                self.pending.pop();
-                self.skip_to_sync(now, None, &mut old);
-            }
-            Some(_) => self.skip_to_sync(now, Some(sqlstate), &mut old),
-        }
-        // Last, as it came first.
-        old.doubt(names);
-        self.put_back(old);
-        Ok(fate)
-    }
-
-    /// After an error the server skips to Sync: what it skips never happened.
-    fn skip_to_sync(&mut self, now: Instant, failed: Option<[u8; 5]>, old: &mut OldMeanings) {
-        let (skipped, found) = self.pending.skip_to_sync();
-        if let Some(sqlstate) = failed {
-            // Parse or Bind failed: what they were for is the first Execute behind them.
-            if let Some(Expect::Execute(running)) = skipped.iter().rev().find(|e| matches!(e, Expect::Execute(_))) {
-                self.record_skipped(now, running, sqlstate);
-            }
-        }
-        for expect in skipped {
-            old.add(expect);
-        }
-        self.client.skipping = !found;
-    }
-
-    fn names_of_running(&mut self) -> Vec<NameChange> {
-        match self.pending.front_mut() {
-            Some(Expect::Execute(running) | Expect::Query { running, .. }) => std::mem::take(&mut running.names),
-            _ => Vec::new(),
-        }
-    }
-
-    fn ready(&mut self, now: Instant, body: &[u8]) -> Result<Fate, String> {
-        let status = be::ReadyForQuery::parse(body).map_err(broken)?.status;
-        let cycle = match self.pending.front() {
-            Some(Expect::Sync { cycle } | Expect::Query { cycle, .. }) => *cycle,
-            Some(Expect::FunctionCall { cycle, .. }) => {
-                let cycle = *cycle;
-                self.record(now, 0, None);
-                cycle
-            }
-            Some(Expect::ProbeSync { cycle }) => {
-                let cycle = *cycle;
-                self.pending.pop();
-                return Ok(self.probe_ends(cycle, status));
-            }
-            // The first ReadyForQuery after login is owed for nothing that was sent.
-            None => 0,
-            other => return Err(unexpected("ReadyForQuery", other)),
-        };
-        self.pending.pop();
-        self.cycle_ends(cycle, status);
-        Ok(Fate::Pass)
-    }
-
-    fn probe_ends(&mut self, cycle: u64, status: u8) -> Fate {
-        self.cycle_ends(cycle, status);
-        if self.client.probe == Probe::Answered {
-            return Fate::Pass;
-        }
-        self.client.probe = Probe::Known;
-        self.client.refreshed = false;
-        Fate::Drop
-    }
-
-    fn cycle_ends(&mut self, cycle: u64, status: u8) {
-        self.server.muted = false;
-        self.server.rows = RowMode::Undecided;
-        self.server.in_transaction = status != b'I';
-        self.client.copying = false;
-        if status == b'I' {
-            if self.tainted.is_some_and(|since| since <= cycle) {
-                self.tainted = None;
-            }
-            self.portals.retain(|portal| portal.sql || portal.made.cycle > cycle);
-            if self.catalog_changed && !self.restricted() {
-                self.catalog_changed = false;
-                self.need.get_or_insert(super::Need::Stale);
-            } else if self.catalog_changed && self.pending.is_empty() {
-                self.ask(RefreshReason::Ddl);
-            }
-        }
-        // A client that pipelines may never let the queue run empty.
-        if self.described.len() > if self.pending.is_empty() { 0 } else { DESCRIBED } {
-            let portals = self.portals.values().map(|portal| portal.id);
-            let alive: HashSet<u64> = portals.chain(self.pending.portals()).collect();
-            self.described.retain(|id, _| alive.contains(id));
-        }
-    }
-
-    fn parse_complete(&mut self) -> Result<Fate, String> {
-        match self.pending.front() {
-            Some(Expect::Parse { .. }) => {
-                self.pending.pop();
-                Ok(self.unless_muted())
-            }
-            Some(Expect::ProbeParse { .. }) => {
-                self.pending.pop();
-                Ok(Fate::Drop)
-            }
-            other => Err(unexpected("ParseComplete", other)),
-        }
-    }
-
-    fn owed(&mut self, is: impl Fn(&Expect) -> bool) -> Result<Fate, String> {
-        match self.pending.front() {
-            Some(front) if is(front) => {
-                self.pending.pop();
-                Ok(self.unless_muted())
-            }
-            other => Err(unexpected("a completion", other)),
-        }
-    }
-
-    fn unless_muted(&self) -> Fate {
-        if self.server.muted { Fate::Drop } else { Fate::Pass }
-    }
-
-    // --- messages at any time
-
-    fn must_rebuild(&self, diagnostic: &be::Diagnostic<'_>) -> bool {
-        self.restricted()
-            && (self.tainted.is_some()
-                || rewrite::names_labelled_relation(diagnostic, &self.config.world.catalog, &self.config.client))
-    }
-
-    fn notice(&mut self, body: &[u8], own: &mut Vec<u8>) -> Result<Fate, String> {
-        let diagnostic = be::Diagnostic::parse(body).map_err(broken)?;
-        if !self.must_rebuild(&diagnostic) {
-            return Ok(Fate::Pass);
-        }
-        rewrite::rebuilt(own, &diagnostic, &self.config.world.catalog, false);
-        Ok(Fate::Replaced)
-    }
-
-    fn notification(&mut self, body: &[u8], own: &mut Vec<u8>) -> Result<Fate, String> {
-        let notification = be::Notification::parse(body).map_err(broken)?;
-        let listed = || {
-            let channels = &self.config.client.notification_channels;
-            channels.iter().any(|channel| channel.as_bytes() == notification.channel)
-        };
-        if !self.restricted() || notification.payload.is_empty() || listed() {
-            return Ok(Fate::Pass);
-        }
-        encode::notification(own, notification.pid, notification.channel, b"");
-        Ok(Fate::Replaced)
-    }
-
-    fn parameter_status(&mut self, body: &[u8]) -> Result<Fate, String> {
-        let status = be::ParameterStatus::parse(body).map_err(broken)?;
-        match status.name {
-            b"standard_conforming_strings" => self.settings.standard_strings = status.value == b"on",
-            b"client_encoding" => self.settings.utf8 = status.value.eq_ignore_ascii_case(b"UTF8"),
-            _ => {}
-        }
-        Ok(Fate::Pass)
-    }
 }
 
 /// Sends the run of passing bytes, then what was generated.
@@ -707,12 +353,12 @@ fn changes_catalog(tag: &[u8]) -> bool {
         .any(|verb| tag.starts_with(verb))
 }
 
-fn broken(error: WireError) -> String {
+pub(super) fn broken(error: WireError) -> String {
     error.to_string()
 }
 
 /// Names what came and what was owed; neither holds a value.
-fn unexpected(what: &str, owed: Option<&Expect>) -> String {
+pub(super) fn unexpected(what: &str, owed: Option<&Expect>) -> String {
     let owed = match owed {
         None => "nothing",
         Some(Expect::Parse { .. }) => "ParseComplete",

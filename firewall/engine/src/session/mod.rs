@@ -1,9 +1,18 @@
 //! One session: what both sides may send now, what the server still owes, and what is known about its names.
 
+mod asides;
 mod backend;
+mod decide;
+mod endings;
+mod extended;
 mod frontend;
+mod meaning;
 mod message;
 mod outcome;
+mod owe;
+mod reasons;
+mod results;
+mod simple;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,0 +1,82 @@
+//! The plan of a text, once everything that it depends on is known.
+
+use std::sync::Arc;
+
+use ringfence_policy::Refusal;
+use ringfence_wire::frontend as fe;
+
+use super::frontend::Step;
+use super::reasons::*;
+use super::{Probe, RefreshReason, Session};
+use crate::names::Prepared;
+use crate::plan::Plan;
+
+impl Session {
+    /// The plan of a text, once everything that it depends on is known.
+    pub(super) fn decide(&mut self, text: &[u8], types: &[u32]) -> Result<Arc<Plan>, Undecided> {
+        if !self.settings.standard_strings || !self.settings.utf8 {
+            if !self.pending.is_empty() {
+                return Err(self.wait_for_replies());
+            }
+            return Err(Undecided::Refused(settings_refused()));
+        }
+        // Before its cycle's Sync a change is not committed: no snapshot can show it, the session's own names do.
+        if self.catalog_changed && self.changed_in != self.cycle {
+            if !self.pending.is_empty() {
+                return Err(self.wait_for_replies());
+            }
+            if !self.server.in_transaction {
+                self.ask(RefreshReason::Ddl);
+                return Err(Undecided::Step(Step::Wait(None)));
+            }
+        }
+        let plan = self.plan(text, types);
+        if plan.analysis.setting_dependent && !self.pending.is_empty() {
+            return Err(self.wait_for_replies());
+        }
+        if plan.unknown().is_some() && !self.client.refreshed && self.client.probe != Probe::Sent {
+            self.ask(RefreshReason::UnknownRelation);
+            return Err(Undecided::Step(Step::Wait(None)));
+        }
+        Ok(plan)
+    }
+
+    /// A prepared statement as it must be judged now: its plan may be older than the world.
+    pub(super) fn current(&mut self, name: &[u8], prepared: Option<Prepared>) -> Result<Prepared, Undecided> {
+        let refused = || Undecided::Refused(not_analysed("prepared statement", name, "26000"));
+        let Some(mut prepared) = prepared else { return Err(refused()) };
+        let Some(plan) = prepared.plan.clone() else { return Err(refused()) };
+        let stale = plan.world != self.config.world.id || self.catalog_changed || plan.unknown().is_some();
+        if !stale {
+            return Ok(prepared);
+        }
+        if plan.unknown().is_some() && !self.pending.is_empty() {
+            // Whether the server knew the relation is in its answer to Parse.
+            return Err(self.wait_for_replies());
+        }
+        let plan = self.decide(&plan.text.clone(), &plan.parameter_types.clone())?;
+        if let Some(unknown) = plan.unknown() {
+            return Err(Undecided::Refused(unknown_relation(unknown)));
+        }
+        if let Some(refusal) = plan.refusal().filter(|_| !self.config.client.observe) {
+            return Err(Undecided::Refused(refusal.clone()));
+        }
+        prepared.fingerprint = plan.fingerprint;
+        prepared.plan = Some(plan);
+        self.statements.put(fe::name_key(name), Some(prepared.clone()));
+        Ok(prepared)
+    }
+
+    /// Why a text that passed under another policy does not under this one.
+    pub(super) fn refused_now(&self, plan: &Plan) -> Option<Refusal> {
+        let plan = self.plan(&plan.text, &plan.parameter_types);
+        plan.refusal().filter(|_| !self.config.client.observe).cloned()
+    }
+}
+
+/// Why there is no plan yet.
+#[derive(Debug)]
+pub(super) enum Undecided {
+    Step(Step),
+    Refused(Refusal),
+}

@@ -1,0 +1,82 @@
+//! Refusals of the session itself, in words.
+
+use ringfence_analysis::facts::{Rule, Statement};
+use ringfence_policy::Refusal;
+
+pub(super) fn too_long(limit: usize) -> Refusal {
+    Refusal {
+        rule: Rule::Limit,
+        sqlstate: "54000",
+        message: format!("the message is longer than the firewall analyses ({limit} bytes)"),
+        hint: Some(String::from("Split the statement, or send large values as parameters.")),
+        position: None,
+    }
+}
+
+pub(super) fn too_many_names() -> Refusal {
+    Refusal {
+        rule: Rule::Limit,
+        sqlstate: "54000",
+        message: String::from("too many prepared statements or portals in one session, or too long ones"),
+        hint: Some(String::from("Close the ones that are no longer needed (DEALLOCATE, CLOSE).")),
+        position: None,
+    }
+}
+
+pub(super) fn policy_changed() -> Refusal {
+    Refusal {
+        rule: Rule::Limit,
+        sqlstate: "42501",
+        message: String::from("the policy changed meanwhile"),
+        hint: Some(String::from("Begin again.")),
+        position: None,
+    }
+}
+
+pub(super) fn reserved() -> Refusal {
+    Refusal {
+        rule: Rule::Protocol,
+        sqlstate: "42939",
+        message: String::from("the portal name \"ringfence refused\" is reserved"),
+        hint: None,
+        position: None,
+    }
+}
+
+pub(super) fn not_analysed(what: &str, name: &[u8], sqlstate: &'static str) -> Refusal {
+    let name = String::from_utf8_lossy(name);
+    Refusal {
+        rule: Rule::UnknownName,
+        sqlstate,
+        message: format!("{what} \"{name}\" does not exist"),
+        hint: Some(String::from("Only names made in this session, through the firewall, can be used; make it again.")),
+        position: None,
+    }
+}
+
+pub(super) fn unknown_relation(statement: &Statement) -> Refusal {
+    let name = statement.unknown.first().map_or("?", |name| name);
+    Refusal {
+        rule: Rule::UnknownRelation,
+        sqlstate: "42501",
+        message: format!("relation \"{name}\" is not in the catalog that the firewall reads"),
+        hint: Some(String::from(
+            "If it was just created, try again; it may belong to a transaction that has not ended.",
+        )),
+        position: None,
+    }
+}
+
+pub(super) fn settings_refused() -> Refusal {
+    Refusal {
+        rule: Rule::Setting,
+        sqlstate: "42501",
+        message: String::from(
+            "statements are refused while standard_conforming_strings is off or client_encoding is not UTF8",
+        ),
+        hint: Some(String::from(
+            "Set standard_conforming_strings = on and client_encoding = 'UTF8' in the connection's options.",
+        )),
+        position: None,
+    }
+}

@@ -1,0 +1,156 @@
+//! Results: descriptions, rows, and the end of a statement.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use ringfence_analysis::facts::Kind;
+use ringfence_wire::backend as be;
+
+use super::backend::{Fate, broken, unexpected};
+use super::{RefreshReason, RowMode, Session};
+use crate::event::Verdict;
+use crate::pending::Expect;
+use crate::rewrite::{self, RowDecision};
+
+impl Session {
+    pub(super) fn row_description(&mut self, body: &[u8], own: &mut Vec<u8>) -> Result<Fate, String> {
+        self.server.rows = RowMode::Undecided;
+        if !self.restricted() {
+            return match self.pending.front() {
+                Some(Expect::DescribeStatement { .. } | Expect::DescribePortal { .. }) => {
+                    let silent = matches!(self.pending.pop(), Some(Expect::DescribePortal { silent: true, .. }));
+                    Ok(if silent { Fate::Drop } else { Fate::Pass })
+                }
+                _ => Ok(Fate::Pass),
+            };
+        }
+        let description = be::RowDescription::parse(body).map_err(broken)?;
+        let source = match self.pending.front() {
+            Some(Expect::DescribeStatement { prepared } | Expect::DescribePortal { prepared, .. }) => prepared.clone(),
+            Some(Expect::Query { running, .. }) => running.sources.get(running.statement).cloned(),
+            other => return Err(unexpected("RowDescription", other)),
+        };
+        // Facts from under another policy number their labels differently: they prove nothing now.
+        let version = self.config.world.policy_version;
+        let statement = source.as_ref().and_then(|s| {
+            let plan = s.plan.as_ref().filter(|plan| plan.policy_version == version)?;
+            plan.statement(s.statement)
+        });
+        let judge = rewrite::Judge {
+            catalog: &self.config.world.catalog,
+            client: &self.config.client,
+            presenter: &self.config.presenter,
+            fresh: self.server.refreshed,
+            own_relations: !self.own.is_empty(),
+        };
+        let plan = match rewrite::decide_rows(&judge, &description, statement) {
+            RowDecision::Decided(plan) => plan,
+            RowDecision::Unknown => {
+                self.ask(RefreshReason::UnknownOrigin);
+                return Ok(Fate::Wait);
+            }
+        };
+        self.server.refreshed = false;
+        self.disagreements += u64::from(plan.disagreement);
+        let changed = !plan.treatments.is_empty();
+        let plan = Arc::new(plan);
+        let silent = match self.pending.front_mut() {
+            Some(Expect::Query { running, .. }) => {
+                running.rows = Some(Arc::clone(&plan));
+                // An error will stand where the result would.
+                plan.withheld.is_some() && !self.config.client.observe
+            }
+            Some(Expect::DescribePortal { portal, silent, .. }) => {
+                let (portal, silent) = (*portal, *silent);
+                if portal != 0 {
+                    self.described.insert(portal, Arc::clone(&plan));
+                }
+                self.pending.pop();
+                silent
+            }
+            _ => {
+                self.pending.pop();
+                false
+            }
+        };
+        if silent || self.server.muted {
+            return Ok(Fate::Drop);
+        }
+        if !changed {
+            return Ok(Fate::Pass);
+        }
+        rewrite::adjusted_description(own, &description, &plan);
+        Ok(Fate::Replaced)
+    }
+
+    pub(super) fn no_data(&mut self) -> Result<Fate, String> {
+        match self.pending.front() {
+            Some(Expect::DescribeStatement { .. } | Expect::DescribePortal { .. }) => {
+                let silent = matches!(self.pending.pop(), Some(Expect::DescribePortal { silent: true, .. }));
+                Ok(if silent || self.server.muted { Fate::Drop } else { Fate::Pass })
+            }
+            other => Err(unexpected("NoData", other)),
+        }
+    }
+
+    pub(super) fn data_row(&mut self, body: &[u8], own: &mut Vec<u8>) -> Result<Fate, String> {
+        let RowMode::Rewrite(plan) = &self.server.rows else { return Ok(Fate::Drop) };
+        rewrite::rewrite_row(
+            body,
+            plan,
+            &self.config.presenter,
+            &self.config.world.catalog,
+            own,
+            &mut self.unpresentable,
+        )
+        .map_err(broken)?;
+        Ok(Fate::Replaced)
+    }
+
+    /// CommandComplete, EmptyQueryResponse or PortalSuspended.
+    pub(super) fn statement_ends(&mut self, now: Instant, rows: u64, own: &mut Vec<u8>) -> Result<Fate, String> {
+        self.server.rows = RowMode::Undecided;
+        let observe = self.config.client.observe;
+        let (withheld, in_query) = match self.pending.front() {
+            Some(Expect::Execute(running)) => {
+                (self.described.get(&running.portal).and_then(|plan| plan.withheld.clone()), false)
+            }
+            Some(Expect::Query { running, .. }) => (running.rows.as_ref().and_then(|plan| plan.withheld.clone()), true),
+            other => return Err(unexpected("CommandComplete", other)),
+        };
+        let rows_withheld = std::mem::take(&mut self.server.withheld);
+        let withheld =
+            withheld.or_else(|| rows_withheld.then(rewrite::disagreement)).filter(|_| !observe && !self.server.muted);
+        let verdict = withheld.as_ref().map(|refusal| Verdict::Refused(refusal.rule));
+        self.record(now, rows, verdict);
+        if in_query {
+            if let Some(Expect::Query { running, .. }) = self.pending.front_mut() {
+                running.statement += 1;
+                running.rows = None;
+            }
+        } else {
+            self.pending.pop();
+        }
+        if self.server.muted {
+            return Ok(Fate::Drop);
+        }
+        if let Some(refusal) = withheld {
+            own.extend_from_slice(&crate::refusal::error_response(&refusal, None));
+            self.server.muted = true;
+            return Ok(Fate::Replaced);
+        }
+        Ok(Fate::Pass)
+    }
+
+    /// COPY carries rows without describing them: it may begin only where the text says so.
+    pub(super) fn copy_was_decided(&self, kind: Kind) -> Result<(), String> {
+        let (Some(Expect::Execute(running)) | Some(Expect::Query { running, .. })) = self.pending.front() else {
+            return Err(unexpected("CopyResponse", self.pending.front()));
+        };
+        let found = running.plan.as_ref().and_then(|plan| plan.statement(running.statement)).map(|s| s.kind);
+        if self.restricted() && found != Some(kind) {
+            return Err(unexpected("CopyResponse", self.pending.front()));
+        }
+        Ok(())
+    }
+}
