@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use quick_cache::sync::Cache;
 use quick_cache::{Equivalent, Weighter};
-use ringfence_analysis::facts::{Analysis, Effect, Rule, Statement};
+use ringfence_analysis::facts::{Analysis, Rule, Statement};
 use ringfence_analysis::{SessionNames, SyntaxError, analyse};
 use ringfence_policy::{ClientPolicy, Decision, Refusal, decide};
 
@@ -21,6 +21,8 @@ pub struct Plan {
     pub parameter_types: Box<[u32]>,
     /// [`World::id`].
     pub world: u64,
+    /// It was made while the session had names of its own: it is as old as they are.
+    pub own_names: bool,
     /// Label numbers mean something only under the policy that gave them.
     pub policy_version: u64,
     pub analysis: Analysis,
@@ -43,6 +45,7 @@ impl Plan {
             text: text.into(),
             parameter_types: parameter_types.into(),
             world: world.id,
+            own_names: !names.is_empty(),
             policy_version: world.policy_version,
             analysis: Analysis::default(),
             decisions: Vec::new(),
@@ -53,7 +56,7 @@ impl Plan {
             plan.refusal = Some((0, not_utf8()));
             return plan;
         };
-        match analyse_in_order(readable, world, names) {
+        match analyse(readable, &world.catalog, names) {
             Ok(analysis) => plan.analysis = analysis,
             Err(error) => {
                 plan.refusal = Some((0, unreadable(&error)));
@@ -105,21 +108,6 @@ impl Plan {
             .sum();
         256 + 2 * self.text.len() + 64 * self.decisions.len() + statements
     }
-}
-
-/// A text of several statements may use what its own first ones create.
-fn analyse_in_order(text: &str, world: &World, names: &SessionNames) -> Result<Analysis, SyntaxError> {
-    let analysis = analyse(text, &world.catalog, names)?;
-    if analysis.statements.iter().all(|statement| statement.unknown.is_empty()) {
-        return Ok(analysis);
-    }
-    let mut names = names.clone();
-    for statement in &analysis.statements {
-        if let Effect::Catalog { creates } = &statement.effect {
-            creates.iter().for_each(|name| names.insert(name));
-        }
-    }
-    analyse(text, &world.catalog, &names)
 }
 
 fn not_utf8() -> Refusal {

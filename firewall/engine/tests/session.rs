@@ -437,3 +437,50 @@ fn a_cycle_may_use_what_it_created_itself() {
     });
     assert_eq!(tags(&sent), "PBEPBDEPBDES");
 }
+
+#[test]
+fn a_row_too_large_to_handle_ends_its_statement_only() {
+    let mut stage = Stage::new("api");
+    stage.client(|out| encode::query(out, b"select id, credit_card from users"));
+    let large = vec![b'4'; (64 << 20) + 1];
+    let seen = stage.server(|out| {
+        card_description(out);
+        row(out, &[Some(b"1"), Some(CARD)]);
+        row(out, &[Some(b"2"), Some(&large)]);
+        row(out, &[Some(b"3"), Some(CARD)]);
+        encode::command_complete(out, b"SELECT 3");
+        encode::ready_for_query(out, b'I');
+    });
+    assert_eq!(tags(&seen), "TDEZ");
+    assert!(contains(&seen, "54000"));
+    assert!(stage.session.is_idle());
+}
+
+#[test]
+fn databases_of_another_encoding_are_closed_to_restricted_clients() {
+    let mut stage = Stage::new("api");
+    stage.server(|out| encode::parameter_status(out, b"server_encoding", b"LATIN1"));
+    assert_eq!(tags(&stage.client(|out| encode::query(out, b"select 1"))), "ES");
+}
+
+#[test]
+fn a_prepared_statement_is_planned_again_when_the_session_changes_what_it_names() {
+    let mut stage = Stage::new("api");
+    stage.client(|out| encode::query(out, b"begin"));
+    stage.server(|out| {
+        encode::command_complete(out, b"BEGIN");
+        encode::ready_for_query(out, b'T');
+    });
+    let text = b"prepare p as select x.email from (select t.*, u.* from transactions t, users u order by 2) x";
+    assert_eq!(tags(&stage.client(|out| encode::query(out, text))), "Q", "2 is transactions.description");
+    stage.server(|out| {
+        encode::command_complete(out, b"PREPARE");
+        encode::ready_for_query(out, b'T');
+    });
+    stage.client(|out| encode::query(out, b"create temp table transactions ()"));
+    stage.server(|out| {
+        encode::command_complete(out, b"CREATE TABLE");
+        encode::ready_for_query(out, b'T');
+    });
+    assert_eq!(tags(&stage.client(|out| encode::query(out, b"execute p"))), "ES", "2 may be a labelled column now");
+}

@@ -41,6 +41,7 @@ impl Session {
         match status.name {
             b"standard_conforming_strings" => self.settings.standard_strings = status.value == b"on",
             b"client_encoding" => self.settings.utf8 = status.value.eq_ignore_ascii_case(b"UTF8"),
+            b"server_encoding" => self.settings.server_utf8 = status.value.eq_ignore_ascii_case(b"UTF8"),
             _ => {}
         }
         Ok(Fate::Pass)

@@ -241,6 +241,12 @@ impl Session {
                         self.server.withheld = true;
                         Some(false)
                     }
+                    RowMode::Rewrite(_) if header.body > self.config.limits.handled_row => {
+                        // What was sent stays; the statement ends with an error.
+                        self.server.rows = RowMode::Withhold;
+                        self.server.oversized = true;
+                        Some(false)
+                    }
                     RowMode::Rewrite(_) | RowMode::Undecided => None,
                 }
             }

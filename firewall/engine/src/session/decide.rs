@@ -20,6 +20,9 @@ impl Session {
             }
             return Err(Undecided::Refused(settings_refused()));
         }
+        if !self.settings.server_utf8 {
+            return Err(Undecided::Refused(server_not_utf8()));
+        }
         // Before its cycle's Sync a change is not committed: no snapshot can show it, the session's own names do.
         if self.catalog_changed && self.changed_in != self.cycle {
             if !self.pending.is_empty() {
@@ -46,7 +49,7 @@ impl Session {
         let refused = || Undecided::Refused(not_analysed("prepared statement", name, "26000"));
         let Some(mut prepared) = prepared else { return Err(refused()) };
         let Some(plan) = prepared.plan.clone() else { return Err(refused()) };
-        let stale = plan.world != self.config.world.id || self.catalog_changed || plan.unknown().is_some();
+        let stale = self.is_stale(&plan) || plan.unknown().is_some();
         if !stale {
             return Ok(prepared);
         }
@@ -65,6 +68,11 @@ impl Session {
         prepared.plan = Some(plan);
         self.statements.put(fe::name_key(name), Some(prepared.clone()));
         Ok(prepared)
+    }
+
+    /// The world, or what the session itself created or changed, is not what it was.
+    pub(super) fn is_stale(&self, plan: &Plan) -> bool {
+        plan.world != self.config.world.id || self.catalog_changed || plan.own_names || !self.own.is_empty()
     }
 
     /// Why a text that passed under another policy does not under this one.

@@ -90,7 +90,7 @@ impl Session {
         let refused = || not_analysed(what, name.as_bytes(), sqlstate);
         let mut target = target.ok_or_else(refused)?;
         let plan = target.plan.clone().ok_or_else(refused)?;
-        if plan.world != self.config.world.id {
+        if self.is_stale(&plan) {
             target.plan = Some(self.plan(&plan.text, &plan.parameter_types));
         }
         let plan = target.plan.as_ref().ok_or_else(refused)?;

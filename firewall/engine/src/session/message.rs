@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use ringfence_analysis::facts::Kind;
 use ringfence_wire::frame::Header;
-use ringfence_wire::{WireError, frontend as fe};
+use ringfence_wire::{Fault, WireError, frontend as fe};
 
 use super::Session;
 use super::frontend::Step;
@@ -112,8 +112,8 @@ impl Session {
             }
             fe::FLUSH => Step::Pass(Permit::control(Control::Flush)),
             fe::TERMINATE => Step::Pass(Permit::control(Control::Terminate)),
-            // The server would fail the COPY for it; the firewall cannot know what state follows.
-            _ => Step::Wait(None),
+            // The server ends the connection for it; so does the firewall, and says why.
+            tag => return Err(WireError { message: "message during COPY", at: 0, fault: Fault::BadByte(tag) }),
         })
     }
 

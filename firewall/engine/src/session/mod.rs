@@ -72,7 +72,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             statement: 4 << 20,
-            handled_row: 256 << 20,
+            handled_row: 64 << 20,
             names: 65_536,
             names_bytes: 128 << 20,
             pending: 16_384,
@@ -206,6 +206,8 @@ struct ServerSide {
     rows: RowMode,
     /// Rows of the statement at hand were not sent on.
     withheld: bool,
+    /// One of them because it was too large to be handled.
+    oversized: bool,
     /// An error took the place of a result: nothing more until ReadyForQuery.
     muted: bool,
     /// A description names a table that the snapshot lacks; the answer has come.
@@ -231,6 +233,8 @@ enum RowMode {
 struct Settings {
     standard_strings: bool,
     utf8: bool,
+    /// Elsewhere names are cut at other characters.
+    server_utf8: bool,
 }
 
 impl Session {
@@ -246,7 +250,7 @@ impl Session {
             own: SessionNames::default(),
             client: ClientSide::default(),
             server: ServerSide::default(),
-            settings: Settings { standard_strings: true, utf8: true },
+            settings: Settings { standard_strings: true, utf8: true, server_utf8: true },
             tainted: None,
             catalog_changed: false,
             changed_in: 0,

@@ -80,3 +80,23 @@ pub(super) fn settings_refused() -> Refusal {
         position: None,
     }
 }
+
+pub(super) fn server_not_utf8() -> Refusal {
+    Refusal {
+        rule: Rule::Setting,
+        sqlstate: "42501",
+        message: String::from("statements are refused in databases whose encoding is not UTF8"),
+        hint: Some(String::from("The analysis reads names as UTF-8; use a database with that encoding.")),
+        position: None,
+    }
+}
+
+pub(super) fn row_too_large(limit: usize) -> Refusal {
+    Refusal {
+        rule: Rule::Limit,
+        sqlstate: "54000",
+        message: format!("a row with a handled column is larger than {limit} bytes; it and what follows are withheld"),
+        hint: Some(String::from("Select the large column in a statement of its own.")),
+        position: None,
+    }
+}

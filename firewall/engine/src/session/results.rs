@@ -7,6 +7,7 @@ use ringfence_analysis::facts::Kind;
 use ringfence_wire::backend as be;
 
 use super::backend::{Fate, broken, unexpected};
+use super::reasons::row_too_large;
 use super::{RefreshReason, RowMode, Session};
 use crate::event::Verdict;
 use crate::pending::Expect;
@@ -119,8 +120,11 @@ impl Session {
             other => return Err(unexpected("CommandComplete", other)),
         };
         let rows_withheld = std::mem::take(&mut self.server.withheld);
-        let withheld =
-            withheld.or_else(|| rows_withheld.then(rewrite::disagreement)).filter(|_| !observe && !self.server.muted);
+        let oversized = std::mem::take(&mut self.server.oversized);
+        let withheld = withheld
+            .or_else(|| oversized.then(|| row_too_large(self.config.limits.handled_row)))
+            .or_else(|| rows_withheld.then(rewrite::disagreement))
+            .filter(|_| !observe && !self.server.muted);
         let verdict = withheld.as_ref().map(|refusal| Verdict::Refused(refusal.rule));
         self.record(now, rows, verdict);
         if in_query {
