@@ -659,10 +659,12 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
                         let place = Place::of(Rule::WrittenToken, "written token");
                         found.violation(marked.id, label, place, store.position);
                     }
-                    Value::Literal { token: false } | Value::Default | Value::Column => {
+                    Value::Literal { token: false } | Value::Default => found.stored(marked.id, label, store.access),
+                    Value::Column if self.seen.items.iter().all(|item| item.base) => {
                         found.stored(marked.id, label, store.access);
                     }
-                    Value::Other => {
+                    // A column of a subquery, of VALUES or of a function can be any literal or parameter.
+                    Value::Column | Value::Other => {
                         let place = Place::of(Rule::StoredExpression, "stored expression");
                         found.violation(marked.id, label, place, store.position);
                     }
