@@ -162,27 +162,3 @@ fn a_stuck_reader_does_not_stop_the_relay() {
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     assert!(!audit.healthy() && metrics.audit_lost.get() > 0);
 }
-
-/// A measurement, not a test: `cargo test --release -p ringfence-server --lib handing_over -- --ignored --nocapture`
-#[test]
-#[ignore = "measures"]
-#[allow(clippy::print_stdout)]
-fn handing_over_costs() {
-    let dir = tempfile::tempdir().unwrap();
-    let (audit, _) = open(AuditTarget::File(dir.path().join("audit")));
-    let context = context();
-    audit.connection(ConnectionEvent::Opened(&context));
-    let mut rounds: Vec<u128> = (0..40)
-        .map(|_| {
-            std::thread::sleep(Duration::from_millis(60));
-            let began = Instant::now();
-            for i in 0..2_000 {
-                audit.record(&context, event(i));
-            }
-            began.elapsed().as_nanos() / 2_000
-        })
-        .collect();
-    rounds.sort_unstable();
-    println!("ns an event: median {}, best {}, worst {}", rounds[20], rounds[0], rounds[39]);
-    audit.close();
-}
