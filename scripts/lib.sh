@@ -121,8 +121,9 @@ stop_pid() {
     wait "$pid" 2>/dev/null || true
 }
 
-# A TCP port of the loopback address that nobody listens on. Counts on from the pid, so that two scripts rarely meet.
-next_port=$((20000 + ($$ * 37) % 20000))
+# A TCP port of the loopback address that nobody listens on. Counts on from the pid, so that two scripts rarely meet, and
+# stays below those that the kernel gives to outgoing connections (32768).
+next_port=$((10000 + ($$ * 37) % 11000))
 free_port() {
     local tries
     for ((tries = 0; tries < 500; tries++)); do
