@@ -484,3 +484,24 @@ fn a_prepared_statement_is_planned_again_when_the_session_changes_what_it_names(
     });
     assert_eq!(tags(&stage.client(|out| encode::query(out, b"execute p"))), "ES", "2 may be a labelled column now");
 }
+
+#[test]
+fn rows_withheld_before_an_error_are_forgotten_with_it() {
+    let mut stage = Stage::new("api");
+    stage.client(|out| encode::query(out, b"select id, credit_card from users"));
+    let large = vec![b'4'; (64 << 20) + 1];
+    stage.server(|out| {
+        card_description(out);
+        row(out, &[Some(b"1"), Some(&large)]);
+        encode::error(out, &[(b'S', "ERROR"), (b'C', "57014"), (b'M', "canceled")]);
+        encode::ready_for_query(out, b'I');
+    });
+    stage.client(|out| encode::query(out, b"select id from transactions"));
+    let seen = stage.server(|out| {
+        encode::row_description(out, [field("id", TRANSACTIONS, 1, 23)]);
+        row(out, &[Some(b"1")]);
+        encode::command_complete(out, b"SELECT 1");
+        encode::ready_for_query(out, b'I');
+    });
+    assert_eq!(tags(&seen), "TDCZ");
+}

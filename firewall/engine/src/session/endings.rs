@@ -126,6 +126,8 @@ impl Session {
 
     pub(super) fn cycle_ends(&mut self, cycle: u64, status: u8) {
         self.server.muted = false;
+        self.server.withheld = false;
+        self.server.oversized = false;
         self.server.rows = RowMode::Undecided;
         self.server.in_transaction = status != b'I';
         self.client.copying = false;

@@ -121,10 +121,12 @@ impl Session {
         };
         let rows_withheld = std::mem::take(&mut self.server.withheld);
         let oversized = std::mem::take(&mut self.server.oversized);
+        // Rows that were not sent are an error for observed clients, too.
         let withheld = withheld
+            .filter(|_| !observe)
             .or_else(|| oversized.then(|| row_too_large(self.config.limits.handled_row)))
             .or_else(|| rows_withheld.then(rewrite::disagreement))
-            .filter(|_| !observe && !self.server.muted);
+            .filter(|_| !self.server.muted);
         let verdict = withheld.as_ref().map(|refusal| Verdict::Refused(refusal.rule));
         self.record(now, rows, verdict);
         if in_query {
