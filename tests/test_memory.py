@@ -15,7 +15,7 @@ MEGABYTES = 1000 if FULL else 256
 @pytest.fixture
 def fw(own_firewall, cluster):
     cluster.psql("bank", "CREATE TABLE IF NOT EXISTS blobs (id int PRIMARY KEY, body bytea, t text); GRANT ALL ON blobs TO bank_app")
-    cluster.psql("bank", f"INSERT INTO blobs SELECT 1, decode(repeat('00ff', {MEGABYTES} * 500000), 'hex') ON CONFLICT DO NOTHING")
+    cluster.psql("bank", f"INSERT INTO blobs SELECT 1, convert_to(repeat('x', {MEGABYTES} * 1000000), 'UTF8') ON CONFLICT DO NOTHING")
     f = own_firewall(audit=None)
     yield f
     cluster.psql("bank", "DROP TABLE blobs")
