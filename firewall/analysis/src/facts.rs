@@ -128,8 +128,22 @@ pub enum Use {
     Output,
     /// Target of an INSERT or UPDATE whose new values are parameters, literals, DEFAULT or unlabelled columns.
     Stored(Access),
+    /// Part of an expression whose value is returned. `droppable`: everything between the column and the client is on
+    /// the reviewed list, so that `derived: drop` may make it NULL.
+    Derived { droppable: bool, at: Violation },
+    /// The answer depends on it: WHERE, ON, GROUP BY, ORDER BY, ….
+    Filter { needs: Predicate, at: Violation },
     /// Anything else: allowed only to those for whom the label is plain.
     Violation(Violation),
+}
+
+/// What a predicate, key or set operation can tell of a value; the order is that of strength.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Predicate {
+    /// Whether it equals another one.
+    Equality,
+    /// Anything else: order, a part of it, what a function makes of it.
+    Any,
 }
 
 /// A reason to refuse: which rule, which construct, where in the text.
@@ -208,8 +222,12 @@ pub enum Output {
     Free,
     /// An unmodified labelled column: the server must name one of these as the origin.
     Bare(SmallVec<[(ColumnId, LabelId); 1]>),
-    /// An expression over labelled columns (there is a violation for each, so only clients that see them plain get here).
-    Derived(SmallVec<[LabelId; 1]>),
+    /// An unmodified value of one of these, but the server no longer says so: UNION ALL, min, max, array_agg, a scalar
+    /// subquery, a recursive common table expression, FULL JOIN USING. The strictest handling of them counts.
+    Carried(SmallVec<[(ColumnId, LabelId); 1]>),
+    /// An expression over labelled columns: for those who see all of them plain; NULL for those whose `derived: drop`
+    /// covers all others, if it is `droppable`.
+    Derived { labels: SmallVec<[LabelId; 1]>, droppable: bool },
     /// A catalog text (`pg_get_expr(…)`, `prosrc`): values that belong to labelled relations become NULL.
     CatalogText,
 }

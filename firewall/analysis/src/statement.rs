@@ -85,7 +85,7 @@ pub(crate) fn judge(text: &str, mut seen: Seen<'_>, catalog: &Catalog, session: 
     }
     if let crate::facts::Effect::Catalog { creates } = &mut effect {
         // What would hold labelled columns is refused; no one may take its name for harmless.
-        let labelled = found.columns.iter().any(|used| matches!(used.how, Use::Violation(_)));
+        let labelled = found.columns.iter().any(|used| matches!(used.how, Use::Violation(_) | Use::Derived { .. } | Use::Filter { .. }));
         if labelled {
             creates.clear();
         }

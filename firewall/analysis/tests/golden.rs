@@ -68,6 +68,10 @@ fn statement_lines(bank: &Bank, statement: &Statement, lines: &mut Vec<String>) 
         lines.push(match &used.how {
             Use::Output => format!("output {}", column(used.column)),
             Use::Stored(_) => format!("store {}", column(used.column)),
+            Use::Derived { droppable, at } => {
+                format!("derived {} {}{}", column(used.column), at.construct, if *droppable { " droppable" } else { "" })
+            }
+            Use::Filter { needs, at } => format!("filter {needs:?} {} {}", column(used.column), at.construct),
             Use::Violation(v) => {
                 format!("refuse {:?} {} {}", v.rule, column(used.column), v.construct)
             }
@@ -94,9 +98,13 @@ fn statement_lines(bank: &Bank, statement: &Statement, lines: &mut Vec<String>) 
                         let set: Vec<_> = set.iter().map(|(c, _)| column(*c)).collect();
                         format!("bare({})", set.join("|"))
                     }
-                    Output::Derived(set) => {
-                        let set: Vec<_> = set.iter().map(|l| label(*l)).collect();
-                        format!("derived({})", set.join(","))
+                    Output::Carried(set) => {
+                        let set: Vec<_> = set.iter().map(|(c, _)| column(*c)).collect();
+                        format!("carried({})", set.join("|"))
+                    }
+                    Output::Derived { labels, droppable } => {
+                        let set: Vec<_> = labels.iter().map(|l| label(*l)).collect();
+                        format!("derived({}){}", set.join(","), if *droppable { "?" } else { "" })
                     }
                     Output::CatalogText => "text".into(),
                 })

@@ -233,7 +233,7 @@ impl Question<'_> {
             Use::Stored(Access::Insert | Access::Update) => None,
             // The analysis stores only by INSERT and UPDATE.
             Use::Stored(Access::Read | Access::Delete | Access::Ddl | Access::Lock) => missing("update"),
-            Use::Violation(violation) => {
+            Use::Derived { at: violation, .. } | Use::Filter { at: violation, .. } | Use::Violation(violation) => {
                 if !self.client.is_plain(used.label) {
                     refuse(violation)
                 } else if allow.read {
@@ -249,11 +249,11 @@ impl Question<'_> {
     fn outputs(&self) -> Option<Refusal> {
         let outputs = self.statement.outputs.as_deref().unwrap_or_default();
         outputs.iter().find_map(|output| match output {
-            Output::Derived(labels) => labels
+            Output::Derived { labels, .. } => labels
                 .iter()
                 .find(|label| !self.client.is_plain(**label))
                 .map(|label| refusal::derived(self.client, *label)),
-            Output::Free | Output::Bare(_) | Output::CatalogText => None,
+            Output::Free | Output::Bare(_) | Output::Carried(_) | Output::CatalogText => None,
         })
     }
 
@@ -299,9 +299,9 @@ impl Question<'_> {
         let outputs = self.statement.outputs.as_deref().unwrap_or_default();
         self.statement.columns.iter().any(|used| used.how == Use::Output && !plain(used.label))
             || outputs.iter().any(|output| match output {
-                Output::Bare(columns) => columns.iter().any(|(_, label)| !plain(*label)),
+                Output::Bare(columns) | Output::Carried(columns) => columns.iter().any(|(_, label)| !plain(*label)),
                 Output::CatalogText => true,
-                Output::Free | Output::Derived(_) => false,
+                Output::Free | Output::Derived { .. } => false,
             })
     }
 }

@@ -337,7 +337,7 @@ fn unclassified_tables_and_own_channels() {
 fn derived_outputs_reach_only_those_who_see_all_of_it() {
     let bank = Bank::new(sample());
     let mut statement = statement(Kind::Select, "SELECT");
-    statement.outputs = Some(vec![Output::Derived([bank.label("pci"), bank.label("pii")].into_iter().collect())]);
+    statement.outputs = Some(vec![Output::Derived { labels: [bank.label("pci"), bank.label("pii")].into_iter().collect(), droppable: false }]);
     assert_eq!(bank.decide("card-issuer", &statement), Decision::Pass);
     assert_eq!(bank.refusal("users-api", &statement).rule, Rule::Derived);
 }

@@ -98,7 +98,7 @@ impl Shaper<'_, '_, '_, '_> {
         let columns = match output {
             Output::Bare(columns) => columns.to_vec(),
             Output::Free => Vec::new(),
-            Output::Derived(_) | Output::CatalogText => return,
+            Output::Carried(_) | Output::Derived { .. } | Output::CatalogText => return,
         };
         if let Some(position) = position {
             self.permits.push((position, columns));
@@ -155,14 +155,14 @@ fn finished(list: Vec<Column>, found: &Found) -> Vec<Output> {
     }
     list.into_iter()
         .map(|column| match column.output {
-            Output::Derived(_) if labels.is_empty() => Output::Free,
-            Output::Derived(_) => Output::Derived(labels.clone()),
-            other @ (Output::Free | Output::Bare(_) | Output::CatalogText) => other,
+            Output::Derived { .. } if labels.is_empty() => Output::Free,
+            Output::Derived { droppable, .. } => Output::Derived { labels: labels.clone(), droppable },
+            other @ (Output::Free | Output::Bare(_) | Output::Carried(_) | Output::CatalogText) => other,
         })
         .collect()
 }
 
 /// Some expression.
 fn derived() -> Output {
-    Output::Derived(SmallVec::new())
+    Output::Derived { labels: SmallVec::new(), droppable: false }
 }

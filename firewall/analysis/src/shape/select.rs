@@ -118,9 +118,11 @@ impl Shaper<'_, '_, '_, '_> {
                         let output = match output {
                             // Not permitted here: it has a violation.
                             Output::Bare(_) if !simple => derived(),
-                            output @ (Output::Free | Output::Bare(_) | Output::Derived(_) | Output::CatalogText) => {
-                                output
-                            }
+                            output @ (Output::Free
+                            | Output::Bare(_)
+                            | Output::Carried(_)
+                            | Output::Derived { .. }
+                            | Output::CatalogText) => output,
                         };
                         (last, output)
                     }
@@ -171,7 +173,11 @@ impl Shaper<'_, '_, '_, '_> {
             (Some(list), Some(expanded)) => list.extend(expanded.into_iter().map(|column| {
                 let output = match column.output {
                     Output::Bare(_) if !simple => derived(),
-                    output @ (Output::Free | Output::Bare(_) | Output::Derived(_) | Output::CatalogText) => output,
+                    output @ (Output::Free
+                    | Output::Bare(_)
+                    | Output::Carried(_)
+                    | Output::Derived { .. }
+                    | Output::CatalogText) => output,
                 };
                 Column { output, ..column }
             })),

@@ -161,14 +161,14 @@ fn without_origin(judge: &Judge<'_>, statement: Option<&Statement>, expected: Op
     match expected {
         Some(Output::CatalogText) => Column::Treated(Treatment::CatalogText),
         Some(Output::Free) => Column::Plain,
-        Some(Output::Bare(candidates)) => {
+        Some(Output::Bare(candidates) | Output::Carried(candidates)) => {
             if candidates.iter().all(|(_, label)| judge.client.is_plain(*label)) {
                 Column::Plain
             } else {
                 Column::Withheld(disagreement())
             }
         }
-        Some(Output::Derived(labels)) => {
+        Some(Output::Derived { labels, .. }) => {
             if labels.iter().all(|label| judge.client.is_plain(*label)) {
                 Column::Plain
             } else {
