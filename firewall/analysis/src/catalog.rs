@@ -84,6 +84,9 @@ pub struct Relation {
     pub references: Vec<(i16, u32, i16)>,
     /// Generated columns: (own attribute number, one that its expression reads).
     pub generated: Vec<(i16, i16)>,
+    /// Columns whose written values a unique, exclusion or foreign-key constraint or a unique index compares (soundness
+    /// 6): writing one answers questions about the others. Both ends of a foreign key count.
+    pub constrained: Vec<i16>,
     /// Set by the policy: it says `unclassified: refuse` here, and no entry names this relation.
     pub unclassified: bool,
 }

@@ -79,6 +79,7 @@ async fn read(client: &Client, context: &Context) -> Result<Loaded, Error> {
         types,
         wire_types,
         inherits,
+        constrained,
         generated,
         default_calls,
         rules,
@@ -96,6 +97,7 @@ async fn read(client: &Client, context: &Context) -> Result<Loaded, Error> {
         client.query_typed(sql::TYPES, &[]),
         client.query_typed(sql::WIRE_TYPES, &[]),
         client.query_typed(sql::INHERITS, &[]),
+        client.query_typed(sql::CONSTRAINED, &[]),
         client.query_typed(sql::GENERATED, &[]),
         client.query_typed(sql::DEFAULT_CALLS, &[]),
         client.query_typed(sql::RULES, &[]),
@@ -110,6 +112,7 @@ async fn read(client: &Client, context: &Context) -> Result<Loaded, Error> {
 
     let mut relations = read_relations(&relations)?;
     add_columns(&mut relations, &columns, &type_names(&types)?)?;
+    add_constrained(&mut relations, &constrained)?;
     add_generated(&mut relations, &generated)?;
     add_default_calls(&mut relations, &default_calls)?;
     let functions = read_functions(&functions)?;
@@ -250,6 +253,16 @@ fn rows_in(mut oid: u32, types: &HashMap<u32, (u32, u32, u32, bool)>, row_types:
         oid = if base == 0 { element } else { base };
     }
     None
+}
+
+fn add_constrained(relations: &mut [Relation], rows: &[Row]) -> Result<(), Error> {
+    let at: HashMap<u32, usize> = relations.iter().enumerate().map(|(i, r)| (r.oid, i)).collect();
+    for row in rows {
+        if let Some(relation) = at.get(&row.try_get(0)?).and_then(|&i| relations.get_mut(i)) {
+            relation.constrained.push(row.try_get(1)?);
+        }
+    }
+    Ok(())
 }
 
 fn add_generated(relations: &mut [Relation], rows: &[Row]) -> Result<(), Error> {

@@ -42,6 +42,19 @@ pub(super) const DEFAULT_CALLS: &str = "SELECT DISTINCT f.adrelid, f.adnum, d.re
     JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND d.objid = f.oid \
         AND d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass WHERE d.refobjid >= 16384";
 
+/// (relation, column that a constraint or a unique index compares). An index over expressions or with a predicate
+/// compares, or is chosen by, whatever those read.
+pub(super) const CONSTRAINED: &str = "SELECT i.indrelid, k.attnum FROM pg_catalog.pg_index i, pg_catalog.unnest(i.indkey::pg_catalog.int2[]) k (attnum) \
+        WHERE i.indrelid >= 16384 AND (i.indisunique OR i.indisexclusion) AND k.attnum > 0 \
+    UNION SELECT i.indrelid, d.refobjsubid::pg_catalog.int2 FROM pg_catalog.pg_index i \
+        JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = i.indexrelid \
+            AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = i.indrelid AND d.refobjsubid > 0 \
+        WHERE i.indrelid >= 16384 AND (i.indisunique OR i.indisexclusion) \
+    UNION SELECT c.conrelid, k.attnum FROM pg_catalog.pg_constraint c, pg_catalog.unnest(c.conkey) k (attnum) \
+        WHERE c.contype IN ('f', 'p', 'u', 'x') AND c.conrelid >= 16384 AND k.attnum > 0 \
+    UNION SELECT c.confrelid, k.attnum FROM pg_catalog.pg_constraint c, pg_catalog.unnest(c.confkey) k (attnum) \
+        WHERE c.contype = 'f' AND c.confrelid >= 16384";
+
 /// (child, parent).
 pub(super) const INHERITS: &str = "SELECT inhrelid, inhparent FROM pg_catalog.pg_inherits";
 
