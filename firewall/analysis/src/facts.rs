@@ -213,6 +213,10 @@ pub enum Rule {
     Unclassified,
     /// The audit log cannot be written.
     Audit,
+    /// The client's rows or protected values of the hour are spent.
+    Budget,
+    /// An unlabelled result column holds what looks like a card number, a password hash or a private key.
+    Detector,
 }
 
 /// One result column.
@@ -260,7 +264,7 @@ pub enum Effect {
 
 impl Rule {
     /// Every rule, for tables and tests.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::Derived,
         Self::Filter,
         Self::Combined,
@@ -288,6 +292,8 @@ impl Rule {
         Self::Handling,
         Self::Unclassified,
         Self::Audit,
+        Self::Budget,
+        Self::Detector,
     ];
 
     /// The word that refusals, audit lines, metrics and `ERRORS.md` use.
@@ -320,6 +326,8 @@ impl Rule {
             Self::Handling => "handling",
             Self::Unclassified => "unclassified",
             Self::Audit => "audit",
+            Self::Budget => "budget",
+            Self::Detector => "detector",
         }
     }
 }

@@ -11,6 +11,8 @@ use crate::ClientPolicy;
 const FORBIDDEN: &str = "42501";
 /// feature_not_supported: the firewall cannot do it, whatever the policy.
 const UNSUPPORTED: &str = "0A000";
+/// configuration_limit_exceeded.
+const SPENT: &str = "53400";
 /// statement_too_complex.
 const TOO_COMPLEX: &str = "54001";
 
@@ -231,7 +233,9 @@ fn sqlstate(rule: Rule) -> &'static str {
         | Rule::Origin
         | Rule::Handling
         | Rule::Unclassified
-        | Rule::Audit => FORBIDDEN,
+        | Rule::Audit
+        | Rule::Detector => FORBIDDEN,
+        Rule::Budget => SPENT,
     }
 }
 
@@ -279,5 +283,7 @@ fn hint(rule: Rule) -> &'static str {
         Rule::Handling => "Leave the column out, or change the client's roles in the classification.",
         Rule::Unclassified => "Have the table classified: name it under `columns:`.",
         Rule::Audit => "The audit log cannot be written; tell the operator.",
+        Rule::Budget => "Wait until part of it is free again, or ask for a larger limit in the classification.",
+        Rule::Detector => "Leave the column out, or have it labelled in the classification.",
     }
 }
