@@ -37,6 +37,8 @@ pub struct Statement {
     /// The columns that the statement returns, in order, when `columns` is not empty and the statement is a query
     /// or has RETURNING. `None`: not known, so an origin-less result column cannot be cleared.
     pub outputs: Option<Vec<Output>>,
+    /// The same columns by name, with every labelled column that each depends on; empty where `outputs` is `None`.
+    pub described: Vec<Described>,
     /// Parameters whose value is stored in a labelled column: (number from 1, column, label).
     pub stored_parameters: SmallVec<[(u16, ColumnId, LabelId); 2]>,
     /// What it does to the session's names and state.
@@ -46,6 +48,8 @@ pub struct Statement {
     /// A relation with labelled columns is reached, by name or through foreign keys, rules and triggers of a write:
     /// diagnostics of this statement, and of the rest of its transaction, are rebuilt for restricted clients.
     pub taints: bool,
+    /// An occurrence of a labelled column that only one of the two parsers explains: refused, and counted.
+    pub unexplained: bool,
 }
 
 /// Statement kinds as the policy tells them apart. New kinds of the grammar are `Other`: refused to restricted clients.
@@ -236,6 +240,23 @@ pub enum Output {
     CatalogText,
 }
 
+/// One result column's name and lineage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Described {
+    pub name: Box<str>,
+    pub columns: SmallVec<[(ColumnId, LabelId); 1]>,
+}
+
+/// A relation that a statement makes, or changes so that the snapshot no longer knows its columns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Created {
+    pub name: Box<str>,
+    pub temporary: bool,
+    /// Its columns by name, with the labelled columns that their values come from. `None`: not known, and nothing
+    /// labelled is in them.
+    pub columns: Option<Vec<Described>>,
+}
+
 /// What a statement does to the session's own names and state.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub enum Effect {
@@ -252,14 +273,22 @@ pub enum Effect {
     Fetch(Box<str>),
     CloseCursor(Option<Box<str>>),
     Discard,
-    /// The catalog changes: names created (with nothing labelled in them, or there is a violation), dropped or renamed.
+    /// The catalog changes: names created, dropped or renamed. What may hold labelled values in columns that are not
+    /// known is not among them: its name stays unknown.
     Catalog {
-        creates: Vec<Box<str>>,
+        creates: Vec<Created>,
     },
     Listen(Box<str>),
     Begin,
     Commit,
     Rollback,
+}
+
+impl Created {
+    /// A relation with nothing labelled in it.
+    pub fn harmless(name: &str) -> Self {
+        Self { name: name.into(), temporary: false, columns: None }
+    }
 }
 
 impl Rule {

@@ -40,7 +40,7 @@ pub fn analyse(text: &str, catalog: &Catalog, session: &SessionNames) -> Result<
         arbiter::statements(text, |seen| {
             let statement = statement::judge(text, seen, catalog, &session);
             if let facts::Effect::Catalog { creates } = &statement.effect {
-                creates.iter().for_each(|name| session.to_mut().insert(name));
+                creates.iter().for_each(|created| session.to_mut().add(created));
             }
             statement
         })

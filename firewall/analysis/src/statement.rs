@@ -85,7 +85,10 @@ pub(crate) fn judge(text: &str, mut seen: Seen<'_>, catalog: &Catalog, session: 
     }
     if let crate::facts::Effect::Catalog { creates } = &mut effect {
         // What would hold labelled columns is refused; no one may take its name for harmless.
-        let labelled = found.columns.iter().any(|used| matches!(used.how, Use::Violation(_) | Use::Derived { .. } | Use::Filter { .. }));
+        let labelled = found
+            .columns
+            .iter()
+            .any(|used| matches!(used.how, Use::Violation(_) | Use::Derived { .. } | Use::Filter { .. }));
         if labelled {
             creates.clear();
         }
@@ -103,10 +106,12 @@ pub(crate) fn judge(text: &str, mut seen: Seen<'_>, catalog: &Catalog, session: 
         columns: found.columns,
         violations: found.violations,
         outputs,
+        described: Vec::new(),
         stored_parameters: found.parameters,
         effect,
         writes: seen.writes,
         taints,
+        unexplained: false,
     }
 }
 
@@ -305,9 +310,11 @@ pub(crate) fn empty(len: usize) -> Statement {
         columns: Vec::new(),
         violations: Vec::new(),
         outputs: None,
+        described: Vec::new(),
         stored_parameters: smallvec::SmallVec::new(),
         effect: crate::facts::Effect::None,
         writes: false,
         taints: false,
+        unexplained: false,
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use common::Bank;
-use ringfence_analysis::facts::{Output, Statement, Use};
+use ringfence_analysis::facts::{Effect, Output, Statement, Use};
 use ringfence_analysis::{ColumnId, LabelId, analyse};
 
 #[test]
@@ -69,7 +69,12 @@ fn statement_lines(bank: &Bank, statement: &Statement, lines: &mut Vec<String>) 
             Use::Output => format!("output {}", column(used.column)),
             Use::Stored(_) => format!("store {}", column(used.column)),
             Use::Derived { droppable, at } => {
-                format!("derived {} {}{}", column(used.column), at.construct, if *droppable { " droppable" } else { "" })
+                format!(
+                    "derived {} {}{}",
+                    column(used.column),
+                    at.construct,
+                    if *droppable { " droppable" } else { "" }
+                )
             }
             Use::Filter { needs, at } => format!("filter {needs:?} {} {}", column(used.column), at.construct),
             Use::Violation(v) => {
@@ -114,7 +119,21 @@ fn statement_lines(bank: &Bank, statement: &Statement, lines: &mut Vec<String>) 
     });
     lines.push(format!("~kind {:?}", statement.kind));
     lines.push(format!("~verb {}", statement.verb));
-    lines.push(format!("~effect {:?}", statement.effect));
+    if let Effect::Catalog { creates } = &statement.effect {
+        let names: Vec<_> = creates.iter().map(|created| &created.name).collect();
+        lines.push(format!("~effect Catalog {{ creates: {names:?} }}"));
+        for created in creates {
+            for of in created.columns.iter().flatten() {
+                let set: Vec<_> = of.columns.iter().map(|(c, _)| column(*c)).collect();
+                lines.push(format!("~creates {}.{} {}", created.name, of.name, set.join("|")).trim_end().to_owned());
+            }
+        }
+    } else {
+        lines.push(format!("~effect {:?}", statement.effect));
+    }
+    if statement.unexplained {
+        lines.push("~unexplained".into());
+    }
     if statement.writes {
         lines.push("~writes".into());
     }

@@ -3,7 +3,7 @@
 use super::seen::Place;
 use super::walk::{Walker, qualified};
 use super::{Node, nodes, raw};
-use crate::facts::{Access, Effect, Rule};
+use crate::facts::{Access, Created, Effect, Rule};
 
 impl<'a> Walker<'a> {
     pub(super) fn ddl(&mut self, node: Node<'a>) {
@@ -92,7 +92,7 @@ impl<'a> Walker<'a> {
                 if rename.rename_type == raw::ObjectType::OBJECT_TABLE
                     && let (Some(name), Effect::Catalog { creates }) = (rename.newname(), &mut self.seen.effect)
                 {
-                    creates.push(name.into());
+                    creates.push(Created::harmless(name));
                 }
             }
             Node::AlterObjectSchemaStmt(alter) => {
@@ -185,7 +185,7 @@ impl<'a> Walker<'a> {
 
     pub(super) fn creates(&mut self, target: Option<&nodes::RangeVar>) {
         if let Some(name) = target.and_then(nodes::RangeVar::relname) {
-            self.seen.effect = Effect::Catalog { creates: vec![name.into()] };
+            self.seen.effect = Effect::Catalog { creates: vec![Created::harmless(name)] };
         }
     }
 

@@ -155,8 +155,8 @@ impl Session {
             }
             Effect::Catalog { creates } => {
                 self.note_change();
-                for name in creates {
-                    self.own.insert(name);
+                for created in creates {
+                    self.own.add(created);
                 }
             }
             Effect::None

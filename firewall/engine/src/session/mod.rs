@@ -295,7 +295,7 @@ impl Session {
                 Some(RefreshReason::Ddl) => {
                     self.catalog_changed = false;
                     if !self.server.in_transaction {
-                        self.own = SessionNames::default();
+                        self.own.clear();
                     }
                 }
                 Some(RefreshReason::UnknownRelation) => self.client.refreshed = true,

@@ -43,21 +43,9 @@ fn table(oid: u32, name: &str, columns: Vec<Column>) -> Relation {
         name: name.into(),
         kind: RelationKind::Table,
         owner: 10,
-        temporary: false,
-        system: false,
         columns,
         row_type: oid + 2,
-        parents: Vec::new(),
-        reads: Vec::new(),
-        calls: Vec::new(),
-        write_reaches: Vec::new(),
-        active: false,
-        row_security: false,
-        ruled: false,
-        default_calls: Vec::new(),
-        references: Vec::new(),
-        unclassified: false,
-        generated: Vec::new(),
+        ..Relation::default()
     }
 }
 

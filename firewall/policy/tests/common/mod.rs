@@ -92,9 +92,11 @@ pub(crate) fn statement(kind: Kind, verb: &'static str) -> Statement {
         columns: Vec::new(),
         violations: Vec::<Violation>::new(),
         outputs: None,
+        described: Vec::new(),
         stored_parameters: Default::default(),
         effect: Effect::None,
         writes: false,
         taints: false,
+        unexplained: false,
     }
 }
