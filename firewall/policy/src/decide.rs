@@ -147,6 +147,16 @@ pub fn decide(client: &ClientPolicy, catalog: &Catalog, statement: &Statement) -
     }
 }
 
+/// What is said of one labelled column of a statement by itself, for explanations.
+pub(crate) fn of_column(
+    client: &ClientPolicy,
+    catalog: &Catalog,
+    statement: &Statement,
+    used: &ColumnUse,
+) -> Option<Refusal> {
+    if client.restricted { Question { client, catalog, statement }.column(used) } else { None }
+}
+
 struct Question<'a> {
     client: &'a ClientPolicy,
     catalog: &'a Catalog,

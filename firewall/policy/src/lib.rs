@@ -7,6 +7,8 @@ mod bind;
 mod carry;
 mod decide;
 mod error;
+pub mod explain;
+mod given;
 mod handling;
 mod node;
 mod policy;
