@@ -3,6 +3,7 @@
 //! It says where statements begin and end, what kind they are, and which names occur anywhere in them.
 
 mod children;
+mod copy;
 mod cost;
 #[cfg(test)]
 mod coverage;

@@ -41,6 +41,8 @@ pub struct Statement {
     pub described: Vec<Described>,
     /// Parameters whose value is stored in a labelled column: (number from 1, column, label).
     pub stored_parameters: SmallVec<[(u16, ColumnId, LabelId); 2]>,
+    /// COPY … TO: the query whose description is that of the rows, and how they are framed.
+    pub copy_out: Option<Box<CopyOut>>,
     /// What it does to the session's names and state.
     pub effect: Effect,
     /// It can write, so the diagnostics of triggers, constraints and rules can appear (soundness 17, 21).
@@ -255,6 +257,41 @@ pub struct Created {
     /// Its columns by name, with the labelled columns that their values come from. `None`: not known, and nothing
     /// labelled is in them.
     pub columns: Option<Vec<Described>>,
+}
+
+/// COPY … TO. What is an error cannot be told of this statement: the construct, for a refusal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyOut {
+    pub source: Result<CopySource, &'static str>,
+    pub framing: Result<CopyFraming, &'static str>,
+}
+
+/// A query that returns what COPY sends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CopySource {
+    /// Of a table, made from the names in the statement. It is described, never run.
+    Table(Box<str>),
+    /// Bytes of the text: the query of the COPY itself.
+    Query(Range<usize>),
+}
+
+/// How COPY sends rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyFraming {
+    pub format: CopyFormat,
+    pub delimiter: u8,
+    pub null: Box<[u8]>,
+    pub quote: u8,
+    pub escape: u8,
+    /// The first row names the columns.
+    pub header: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CopyFormat {
+    Text,
+    Csv,
+    Binary,
 }
 
 /// What a statement does to the session's own names and state.

@@ -477,18 +477,20 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
                 found.other(Rule::View, &construct, relation.position);
             }
             let rule = match (self.seen.kind, relation.access) {
-                (Kind::CopyIn | Kind::CopyOut, Access::Read | Access::Insert)
-                    if self.seen.relations.len() == 1 && self.seen.columns.is_empty() =>
-                {
-                    Place::of(Rule::Copy, "COPY")
-                }
+                (Kind::CopyOut, Access::Read) if self.seen.copy_table.is_some() => Place::of(Rule::Copy, "COPY"),
                 (Kind::CopyIn, Access::Insert) => Place::of(Rule::Copy, "COPY"),
                 (Kind::CreateTableAs, Access::Ddl) => continue,
                 (_, Access::Ddl) => Place::of(Rule::Ddl, self.seen.verb),
                 _ => continue,
             };
+            // COPY of a table: what it does not list is not sent, and the server names the rest (soundness 12).
+            let listed = self.seen.copy_table.as_deref().filter(|_| self.seen.kind == Kind::CopyOut);
             for marked in &reach.columns {
+                if listed.is_some_and(|names| !names.is_empty() && !names.contains(&&*marked.name)) {
+                    continue;
+                }
                 match marked.why {
+                    Why::Label(label) if listed.is_some() => found.output(marked.id, label),
                     Why::Label(label) => found.violation(marked.id, label, rule, relation.position),
                     Why::Row(id, label) => found.violation(id, label, rule, relation.position),
                     Why::Text => found.catalog_text(marked.id, relation.position),

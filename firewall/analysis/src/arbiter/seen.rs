@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
-use crate::facts::{Access, Effect, Kind, Rule, Violation};
+use crate::facts::{Access, CopyOut, CopySource, Effect, Kind, Rule, Violation};
 
 /// Where something stands, as the rule that it would break there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,6 +188,10 @@ pub(crate) struct Seen<'a> {
     pub unnamed_functions: bool,
     /// It returns rows that the shape can explain.
     pub query: bool,
+    /// COPY … TO.
+    pub copy_out: Option<CopyOut>,
+    /// COPY of a table TO: the columns, none for all.
+    pub copy_table: Option<Vec<&'a str>>,
 }
 
 impl<'a> Seen<'a> {
@@ -218,6 +222,16 @@ impl<'a> Seen<'a> {
             merge_inserts: false,
             unnamed_functions: false,
             query: false,
+            copy_out: None,
+            copy_table: None,
+        }
+    }
+
+    /// The bytes that the second parser explains: the statement, or the query that it copies.
+    pub(crate) fn explained(&self) -> Range<usize> {
+        match self.copy_out.as_ref().map(|copy| &copy.source) {
+            Some(Ok(CopySource::Query(query))) => query.clone(),
+            _ => self.range.clone(),
         }
     }
 

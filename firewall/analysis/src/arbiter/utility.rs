@@ -16,7 +16,7 @@ pub(super) fn statement<'a>(text: &'a str, range: Range<usize>, node: Node<'a>) 
 }
 
 impl<'a> Walker<'a> {
-    fn is(&mut self, kind: Kind, verb: &'static str) {
+    pub(super) fn is(&mut self, kind: Kind, verb: &'static str) {
         self.seen.kind = kind;
         self.seen.verb = verb;
     }
@@ -28,7 +28,7 @@ impl<'a> Walker<'a> {
     }
 
     /// `place`: how the rows of an inner query are handed out.
-    fn statement(&mut self, node: Node<'a>, place: QueryPlace) {
+    pub(super) fn statement(&mut self, node: Node<'a>, place: QueryPlace) {
         match node {
             Node::SelectStmt(select) => {
                 if leftmost(select).into_clause().is_some() {
@@ -180,37 +180,6 @@ impl<'a> Walker<'a> {
                 column.place = Place { output: false, ..place.bare };
             }
         }
-    }
-
-    fn copy(&mut self, copy: &'a nodes::CopyStmt) {
-        if copy.is_from {
-            self.is(Kind::CopyIn, "COPY");
-            self.seen.writes = true;
-        } else {
-            self.is(Kind::CopyOut, "COPY");
-        }
-        if copy.is_program {
-            self.seen.violation(Rule::Admin, "COPY PROGRAM", Some(self.seen.range.start));
-        } else if copy.filename().is_some() {
-            self.seen.violation(Rule::Admin, "COPY with a server file", Some(self.seen.range.start));
-        }
-        for option in copy.options() {
-            self.generic(Node::DefElem(option), Place::of(Rule::Copy, "COPY option"));
-        }
-        if let Some(relation) = copy.relation() {
-            let access = if copy.is_from { Access::Insert } else { Access::Read };
-            self.relation_item(relation, access);
-        }
-        match copy.query() {
-            Node::None => {}
-            query => {
-                let kept = (self.seen.kind, self.seen.verb);
-                self.statement(query, QueryPlace { bare: Place::of(Rule::Copy, "COPY"), outermost: false });
-                (self.seen.kind, self.seen.verb) = kept;
-                self.seen.query = false;
-            }
-        }
-        self.expression(copy.where_clause(), Place::filter("COPY WHERE"));
     }
 
     fn transaction(&mut self, transaction: &'a nodes::TransactionStmt) {

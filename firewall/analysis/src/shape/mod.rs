@@ -58,13 +58,14 @@ pub(crate) fn explain(text: &str, resolved: &Resolved<'_, '_, '_>, found: &mut F
     if resolved.seen.depth > MAX_DEPTH {
         return None;
     }
-    let statement_text = text.get(resolved.seen.range.clone())?;
+    let explained = resolved.seen.explained();
+    let statement_text = text.get(explained.clone())?;
     // Parsing, walking and dropping recurse.
     arbiter::with_deep_stack(resolved.seen.depth, || {
         let statement = parse::statement(statement_text)?;
         let mut shaper = Shaper {
             resolved,
-            positions: Positions::new(statement_text, resolved.seen.range.start),
+            positions: Positions::new(statement_text, explained.start),
             ctes: Vec::new(),
             permits: Vec::new(),
             harmless: Vec::new(),

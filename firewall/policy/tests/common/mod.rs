@@ -94,6 +94,7 @@ pub(crate) fn statement(kind: Kind, verb: &'static str) -> Statement {
         outputs: None,
         described: Vec::new(),
         stored_parameters: Default::default(),
+        copy_out: None,
         effect: Effect::None,
         writes: false,
         taints: false,
