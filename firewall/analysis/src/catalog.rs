@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use foldhash::{HashMap, HashSet};
 
 use crate::builtin;
-use crate::reach::Index;
+use crate::reach::{Index, Reached};
 
 /// What a column is called wherever names may change: the table's OID and the attribute number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -65,6 +65,10 @@ pub struct Relation {
     pub row_type: u32,
     /// Direct inheritance or partition parents.
     pub parents: Vec<u32>,
+    /// A view's or materialised view's query as the server prints it under an empty search path.
+    pub definition: Option<Box<str>>,
+    /// A view whose columns' labels tell all that it shows: they were found by the lineage of its query.
+    pub settled: bool,
     /// For views and materialised views: every relation that their rule names (direct only), by pg_depend.
     pub reads: Vec<u32>,
     /// Functions (pg_proc OIDs) that the view's rule, or the relation's rules, call. Only those from OID 16384.
@@ -101,19 +105,64 @@ impl Relation {
     }
 }
 
+/// `pg_proc.prokind`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FunctionKind {
+    #[default]
+    Function,
+    Procedure,
+    Aggregate,
+    Window,
+}
+
+/// `pg_proc.provolatile`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Volatility {
+    Immutable,
+    Stable,
+    #[default]
+    Volatile,
+}
+
 /// A function, procedure or aggregate that is not one of the server's own (OID from 16384), or any
 /// function outside pg_catalog.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Function {
     pub oid: u32,
     pub schema: Box<str>,
     pub name: Box<str>,
+    pub kind: FunctionKind,
     pub owner: u32,
     pub language: Box<str>,
     /// Source text (`prosrc`), or the printed body of a `BEGIN ATOMIC` function.
     pub body: Option<Box<str>>,
     /// The extension that it belongs to.
     pub extension: Option<Box<str>>,
+    /// Types of the input arguments.
+    pub arguments: Box<[u32]>,
+    /// Type of the result.
+    pub returns: u32,
+    pub returns_set: bool,
+    pub volatility: Volatility,
+    pub security_definer: bool,
+    /// Defaults of its arguments, as the server prints them.
+    pub defaults: Option<Box<str>>,
+    /// `SET` clauses, as `name=value`.
+    pub settings: Box<[Box<str>]>,
+    /// What an aggregate is made of: functions from OID 16384, and names of the server's own.
+    pub parts: Box<[u32]>,
+    pub server_parts: Box<[Box<str>]>,
+}
+
+/// Names outside pg_catalog that call functions when they are used: the functions, from OID 16384, by name. A function
+/// that is not known counts as opaque.
+#[derive(Clone, Debug, Default)]
+pub struct NamedCalls {
+    pub operators: HashMap<Box<str>, Vec<u32>>,
+    /// Types that a cast by function leads from or to.
+    pub types: HashMap<Box<str>, Vec<u32>>,
+    /// Domains whose CHECK or default calls them.
+    pub domains: HashMap<Box<str>, Vec<u32>>,
 }
 
 /// One database as it was when the snapshot was taken.
@@ -134,6 +183,13 @@ pub struct Catalog {
     pub foreign_types: HashSet<Box<str>>,
     /// Domains (name) with a CHECK or default that calls a function from OID 16384.
     pub active_domains: HashSet<Box<str>>,
+    /// What is behind such operators, casts and domains: those whose functions turn out harmless leave the sets above
+    /// (see [`Catalog::settle`]).
+    pub calls: NamedCalls,
+    /// Functions (`schema.name`) that the policy declares to give nothing away.
+    pub declassified: HashSet<Box<str>>,
+    /// Aggregates, by name, whose result over labelled values gives nothing away by the policy's word.
+    pub declassified_aggregates: HashSet<Box<str>>,
     /// Roles that some client can act as (OIDs); objects of theirs are opaque whatever their body.
     pub client_roles: HashSet<u32>,
     /// Types from OID 16384 whose values look like a built-in type's on the wire, by that type's OID: domains (their
@@ -200,8 +256,37 @@ impl Catalog {
         function.extension.as_ref().is_some_and(|name| self.trusted_extensions.contains(name))
     }
 
+    /// Whether the policy's word is that the function gives nothing away.
+    pub fn declassifies(&self, function: &Function) -> bool {
+        !self.declassified.is_empty() && self.declassified.contains(&*format!("{}.{}", function.schema, function.name))
+    }
+
     pub(crate) fn index(&self) -> &Index {
         self.index.get_or_init(|| Index::build(self))
+    }
+
+    /// What calling a function outside the server's own reaches, through all that it calls. One that the snapshot does
+    /// not have is opaque.
+    pub fn reached(&self, function: u32) -> &Reached {
+        self.index().function(function)
+    }
+
+    /// Once all labels are set: operators, casts and domains of users are as harmless as the functions behind them.
+    pub fn settle(&mut self) {
+        let harmless = |functions: &[u32]| functions.iter().all(|oid| self.reached(*oid).is_harmless());
+        let names = |calls: &HashMap<Box<str>, Vec<u32>>| -> Vec<Box<str>> {
+            calls.iter().filter(|(_, functions)| harmless(functions)).map(|(name, _)| name.clone()).collect()
+        };
+        let (operators, types, domains) =
+            (names(&self.calls.operators), names(&self.calls.types), names(&self.calls.domains));
+        if operators.is_empty() && types.is_empty() && domains.is_empty() {
+            return;
+        }
+        operators.iter().for_each(|name| _ = self.foreign_operators.remove(name));
+        types.iter().for_each(|name| _ = self.foreign_types.remove(name));
+        domains.iter().for_each(|name| _ = self.active_domains.remove(name));
+        // Functions and views that use them may be harmless now.
+        self.index = OnceLock::new();
     }
 
     pub fn all_functions(&self) -> impl Iterator<Item = &Function> {

@@ -29,6 +29,7 @@ pub use catalog::{Catalog, Column, ColumnId, LabelId, Relation, text_hash};
 pub use facts::{Analysis, Statement};
 pub use fingerprint::fingerprint;
 pub use names::SessionNames;
+pub use reach::Reached;
 
 /// What every statement of `text` reads, writes, computes and returns.
 ///

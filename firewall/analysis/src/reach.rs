@@ -1,10 +1,15 @@
 //! What each relation of the snapshot reaches, worked out once per snapshot: labelled columns of its own or of its
 //! inheritance relatives, views over them, columns of a labelled row type, and what a write can set off.
 
+mod calls;
+
 use foldhash::HashMap;
 
 use crate::builtin;
 use crate::catalog::{Catalog, ColumnId, LabelId, Relation, RelationKind};
+use crate::facts::Access;
+use calls::Calls;
+pub use calls::Reached;
 
 /// Why a column counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +35,10 @@ pub(crate) struct Marked {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Reach {
     pub columns: Vec<Marked>,
-    /// A view over these.
+    /// A view over these, of which nothing else is known.
     pub view: Vec<(ColumnId, LabelId)>,
+    /// A view over these; which of its columns shows what is known (`Relation::settled`), and stands in `columns`.
+    pub below: Vec<(ColumnId, LabelId)>,
     /// A view that calls something opaque (its name).
     pub opaque: Option<Box<str>>,
     /// A write sets off something that reaches a labelled relation.
@@ -42,11 +49,17 @@ pub(crate) struct Reach {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Index {
     relations: HashMap<u32, Reach>,
+    calls: Calls,
 }
 
 impl Index {
     pub(crate) fn of(&self, oid: u32) -> Option<&Reach> {
         self.relations.get(&oid)
+    }
+
+    /// What calling a function outside the server's own reaches; one that is not known is opaque.
+    pub(crate) fn function(&self, oid: u32) -> &Reached {
+        self.calls.of(oid)
     }
 
     pub(crate) fn build(catalog: &Catalog) -> Self {
@@ -66,8 +79,15 @@ impl Index {
         }
         index.spread_to_relatives(all, catalog);
         index.spread_to_rows(all);
-        index.spread_to_views(all, catalog);
-        index.spread_to_writes(all);
+        let mut calls = Calls::read(catalog);
+        loop {
+            let views = index.spread_to_views(all, &calls);
+            let writes = index.spread_to_writes(all);
+            if !calls.spread(&index, catalog) && !views && !writes {
+                break;
+            }
+        }
+        index.calls = calls;
         index
     }
 
@@ -155,57 +175,54 @@ impl Index {
         }
     }
 
-    fn spread_to_views(&mut self, all: &[Relation], catalog: &Catalog) {
-        let called: HashMap<u32, &crate::catalog::Function> = catalog.all_functions().map(|f| (f.oid, f)).collect();
+    /// Views, through what they read and call. True if something was added.
+    fn spread_to_views(&mut self, all: &[Relation], calls: &Calls) -> bool {
         let views: Vec<&Relation> = all
             .iter()
             .filter(|r| !r.system && matches!(r.kind, RelationKind::View | RelationKind::MaterializedView))
             .collect();
-        let mut changed = true;
+        let (mut ever, mut changed) = (false, true);
         while changed {
             changed = false;
             for view in &views {
                 let mut reached: Vec<(ColumnId, LabelId)> = Vec::new();
                 let mut opaque = None;
                 for reach in view.reads.iter().filter_map(|oid| self.of(*oid)) {
-                    for column in &reach.columns {
-                        reached.push(match column.why {
-                            Why::Label(label) => (column.id, label),
-                            Why::Row(id, label) => (id, label),
-                            Why::Text => (column.id, builtin::CATALOG_TEXT),
-                        });
-                    }
-                    reached.extend(&reach.view);
+                    reached.extend(reach.columns.iter().map(Marked::label));
+                    reached.extend(reach.view.iter().chain(&reach.below));
                     if opaque.is_none() {
                         opaque.clone_from(&reach.opaque);
                     }
                 }
-                for oid in &view.calls {
-                    let harmless = called.get(oid).is_some_and(|function| crate::bodies::harmless(function, catalog));
-                    if !harmless {
-                        opaque = Some(called.get(oid).map_or_else(|| "?".into(), |f| f.name.clone()));
+                for called in view.calls.iter().map(|oid| calls.of(*oid)) {
+                    reached.extend(&called.columns);
+                    if opaque.is_none() && called.opaque.is_some() {
+                        opaque = Some(called.name.clone());
                     }
                 }
                 if reached.is_empty() && opaque.is_none() {
                     continue;
                 }
                 let entry = self.relations.entry(view.oid).or_default();
-                if entry.opaque.is_none() && opaque.is_some() {
+                if entry.opaque.is_none() && opaque.is_some() && !view.settled {
                     entry.opaque = opaque;
                     changed = true;
                 }
+                let known = if view.settled { &mut entry.below } else { &mut entry.view };
                 for column in reached {
-                    if !entry.view.contains(&column) {
-                        entry.view.push(column);
+                    if !known.contains(&column) {
+                        known.push(column);
                         changed = true;
                     }
                 }
             }
+            ever |= changed;
         }
+        ever
     }
 
-    fn spread_to_writes(&mut self, all: &[Relation]) {
-        let mut changed = true;
+    fn spread_to_writes(&mut self, all: &[Relation]) -> bool {
+        let (mut ever, mut changed) = (false, true);
         while changed {
             changed = false;
             for relation in all.iter().filter(|r| !r.write_reaches.is_empty()) {
@@ -219,14 +236,43 @@ impl Index {
                     reach.write_taints = true;
                 }
             }
+            ever |= changed;
+        }
+        ever
+    }
+}
+
+impl Marked {
+    /// The labelled column behind it, and its label.
+    fn label(&self) -> (ColumnId, LabelId) {
+        match self.why {
+            Why::Label(label) => (self.id, label),
+            Why::Row(id, label) => (id, label),
+            Why::Text => (self.id, builtin::CATALOG_TEXT),
         }
     }
 }
 
 impl Reach {
+    /// What naming the view reaches, whichever of its columns are used. Which columns a write to it ends in is not
+    /// asked: all of them.
+    pub(crate) fn view_for(&self, access: Access) -> &[(ColumnId, LabelId)] {
+        match access {
+            Access::Read | Access::Lock => &self.view,
+            Access::Insert | Access::Update | Access::Delete | Access::Ddl => {
+                if self.view.is_empty() {
+                    &self.below
+                } else {
+                    &self.view
+                }
+            }
+        }
+    }
+
     /// It holds labelled columns, itself or as a view (built-in labels aside).
     pub(crate) fn is_protected(&self) -> bool {
         !self.view.is_empty()
+            || !self.below.is_empty()
             || self.columns.iter().any(|c| match c.why {
                 Why::Label(label) => label != builtin::STATISTICS,
                 Why::Row(..) => true,

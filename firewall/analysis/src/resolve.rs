@@ -469,7 +469,7 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
             let Some(reach) = index.of(candidate.oid) else {
                 continue;
             };
-            for (id, label) in &reach.view {
+            for (id, label) in reach.view_for(relation.access) {
                 found.violation(*id, *label, Place::of(Rule::View, "view"), relation.position);
             }
             if let Some(opaque) = &reach.opaque {
@@ -520,7 +520,7 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
                         found.violation(marked.id, label, place, relation.position);
                     }
                 }
-                for (id, label) in &reach.view {
+                for (id, label) in reach.view.iter().chain(&reach.below) {
                     found.violation(*id, *label, place, relation.position);
                 }
             }
@@ -682,6 +682,7 @@ impl Reach {
     fn reads_hot(&self, texts: bool) -> bool {
         self.columns.iter().any(|column| texts || column.why != Why::Text)
             || !self.view.is_empty()
+            || !self.below.is_empty()
             || self.opaque.is_some()
     }
 }

@@ -45,6 +45,7 @@ impl Bank {
                         language: words[2].into(),
                         body: extension.is_none().then(|| words[4..].join(" ").into()),
                         extension,
+                        ..Function::default()
                     });
                 }
                 "operator" | "type" | "domain" => others.push((words[0].to_owned(), words[1].to_owned())),

@@ -2,6 +2,7 @@
 
 mod dependencies;
 mod marks;
+mod names;
 mod sql;
 pub mod texts;
 
@@ -9,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
 use ringfence_analysis::Catalog;
-use ringfence_analysis::catalog::{Column, Function, Relation, RelationKind};
+use ringfence_analysis::catalog::{Column, Function, FunctionKind, Relation, RelationKind, Volatility};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error, Row};
 
@@ -84,6 +85,7 @@ async fn read(client: &Client, context: &Context) -> Result<Loaded, Error> {
         default_calls,
         rules,
         rule_depends,
+        views,
         functions,
         triggers,
         keys,
@@ -102,6 +104,7 @@ async fn read(client: &Client, context: &Context) -> Result<Loaded, Error> {
         client.query_typed(sql::DEFAULT_CALLS, &[]),
         client.query_typed(sql::RULES, &[]),
         client.query_typed(sql::RULE_DEPENDS, &[]),
+        client.query_typed(sql::VIEWS, &[]),
         client.query_typed(&functions_sql, &[]),
         client.query_typed(sql::TRIGGERS, &[]),
         client.query_typed(sql::FOREIGN_KEYS, &[]),
@@ -115,6 +118,7 @@ async fn read(client: &Client, context: &Context) -> Result<Loaded, Error> {
     add_constrained(&mut relations, &constrained)?;
     add_generated(&mut relations, &generated)?;
     add_default_calls(&mut relations, &default_calls)?;
+    add_definitions(&mut relations, &views)?;
     let functions = read_functions(&functions)?;
     let foreign_keys = read_foreign_keys(&keys)?;
     dependencies::add(
@@ -138,19 +142,7 @@ async fn read(client: &Client, context: &Context) -> Result<Loaded, Error> {
     let types = read_wire_types(&wire_types, &rows)?;
     catalog.wire_types.extend(types.looks_like);
     catalog.row_types.extend(types.holds_rows_of);
-    for row in &foreign {
-        let name: &str = row.try_get(1)?;
-        match row.try_get::<_, &str>(0)? {
-            "operator" => catalog.foreign_operators.insert(name.into()),
-            _ => catalog.foreign_types.insert(name.into()),
-        };
-    }
-    for row in &domains {
-        let (name, text): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
-        if dependencies::function_oids(text).any(|oid| oid >= FIRST_USER_OID) {
-            catalog.active_domains.insert(name.into());
-        }
-    }
+    names::add(&mut catalog, &foreign, &domains)?;
     let mut superusers = Vec::new();
     for row in &roles {
         catalog.client_roles.insert(row.try_get(0)?);
@@ -165,7 +157,7 @@ fn read_relations(rows: &[Row]) -> Result<Vec<Relation>, Error> {
     let mut relations = Vec::with_capacity(rows.len());
     for row in rows {
         let schema: &str = row.try_get(1)?;
-        let kind = match u8::try_from(row.try_get::<_, i8>(3)?).unwrap_or(0) {
+        let kind = match letter(row, 3)? {
             b'r' => RelationKind::Table,
             b'p' => RelationKind::PartitionedTable,
             b'v' => RelationKind::View,
@@ -304,20 +296,56 @@ fn add_columns(relations: &mut [Relation], rows: &[Row], types: &HashMap<u32, Bo
     Ok(())
 }
 
+fn add_definitions(relations: &mut [Relation], rows: &[Row]) -> Result<(), Error> {
+    let at: HashMap<u32, usize> = relations.iter().enumerate().map(|(i, r)| (r.oid, i)).collect();
+    for row in rows {
+        if let Some(relation) = at.get(&row.try_get(0)?).and_then(|&i| relations.get_mut(i)) {
+            // NULL if it was dropped meanwhile.
+            relation.definition = row.try_get::<_, Option<&str>>(1)?.map(Into::into);
+        }
+    }
+    Ok(())
+}
+
 fn read_functions(rows: &[Row]) -> Result<Vec<Function>, Error> {
-    rows.iter()
-        .map(|row| {
-            Ok(Function {
-                oid: row.try_get(0)?,
-                schema: row.try_get::<_, &str>(1)?.into(),
-                name: row.try_get::<_, &str>(2)?.into(),
-                owner: row.try_get(3)?,
-                language: row.try_get::<_, &str>(4)?.into(),
-                body: row.try_get::<_, Option<&str>>(5)?.map(Into::into),
-                extension: row.try_get::<_, Option<&str>>(6)?.map(Into::into),
-            })
-        })
-        .collect()
+    rows.iter().map(read_function).collect()
+}
+
+fn read_function(row: &Row) -> Result<Function, Error> {
+    let boxed = |texts: Option<Vec<&str>>| texts.unwrap_or_default().into_iter().map(Box::from).collect();
+    Ok(Function {
+        oid: row.try_get(0)?,
+        schema: row.try_get::<_, &str>(1)?.into(),
+        name: row.try_get::<_, &str>(2)?.into(),
+        kind: match letter(row, 7)? {
+            b'p' => FunctionKind::Procedure,
+            b'a' => FunctionKind::Aggregate,
+            b'w' => FunctionKind::Window,
+            _ => FunctionKind::Function,
+        },
+        owner: row.try_get(3)?,
+        language: row.try_get::<_, &str>(4)?.into(),
+        body: row.try_get::<_, Option<&str>>(5)?.map(Into::into),
+        extension: row.try_get::<_, Option<&str>>(6)?.map(Into::into),
+        arguments: row.try_get::<_, Vec<u32>>(8)?.into(),
+        returns: row.try_get(9)?,
+        returns_set: row.try_get(10)?,
+        volatility: match letter(row, 11)? {
+            b'i' => Volatility::Immutable,
+            b's' => Volatility::Stable,
+            _ => Volatility::Volatile,
+        },
+        security_definer: row.try_get(12)?,
+        defaults: row.try_get::<_, Option<&str>>(13)?.map(Into::into),
+        settings: boxed(row.try_get(14)?),
+        parts: row.try_get::<_, Option<Vec<u32>>>(15)?.unwrap_or_default().into(),
+        server_parts: boxed(row.try_get(16)?),
+    })
+}
+
+/// A value of type "char".
+fn letter(row: &Row, at: usize) -> Result<u8, Error> {
+    Ok(u8::try_from(row.try_get::<_, i8>(at)?).unwrap_or(0))
 }
 
 fn read_foreign_keys(rows: &[Row]) -> Result<Vec<ForeignKey>, Error> {

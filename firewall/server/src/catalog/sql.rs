@@ -74,24 +74,34 @@ pub(super) const RULE_DEPENDS: &str = "SELECT DISTINCT r.ev_class, r.rulename = 
     WHERE d.refclassid IN ('pg_catalog.pg_class'::pg_catalog.regclass, 'pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass) \
       AND d.refobjid <> r.ev_class";
 
-/// Functions that are not the server's own. `prosqlbody` came with version 14.
+/// Functions that are not the server's own. `prosqlbody` came with version 14. An aggregate is what its functions make of it.
 pub(super) fn functions(version: i32) -> String {
-    let body = if version >= 140_000 {
-        "CASE WHEN p.prosqlbody IS NULL THEN p.prosrc ELSE pg_catalog.pg_get_functiondef(p.oid) END"
-    } else {
-        "p.prosrc"
-    };
+    let body =
+        if version >= 140_000 { "coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc)" } else { "p.prosrc" };
     format!(
-        "SELECT p.oid, n.nspname, p.proname, p.proowner, l.lanname, {body}, e.extname \
+        "SELECT p.oid, n.nspname, p.proname, p.proowner, l.lanname, {body}, e.extname, p.prokind, \
+            p.proargtypes::pg_catalog.oid[], p.prorettype, p.proretset, p.provolatile, p.prosecdef, \
+            pg_catalog.pg_get_expr(p.proargdefaults, 0), p.proconfig, part.oids, part.names \
          FROM pg_catalog.pg_proc p \
          JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace \
          JOIN pg_catalog.pg_language l ON l.oid = p.prolang \
          LEFT JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid \
             AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e' \
          LEFT JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid \
+         LEFT JOIN (SELECT a.aggfnoid::pg_catalog.oid, \
+                pg_catalog.array_agg(f.oid) FILTER (WHERE f.oid >= 16384), \
+                pg_catalog.array_agg(f.proname::pg_catalog.text) FILTER (WHERE f.oid < 16384) \
+            FROM pg_catalog.pg_aggregate a JOIN pg_catalog.pg_proc f ON f.oid IN (a.aggtransfn::pg_catalog.oid, a.aggfinalfn::pg_catalog.oid, \
+                a.aggcombinefn::pg_catalog.oid, a.aggserialfn::pg_catalog.oid, a.aggdeserialfn::pg_catalog.oid, \
+                a.aggmtransfn::pg_catalog.oid, a.aggminvtransfn::pg_catalog.oid, a.aggmfinalfn::pg_catalog.oid) \
+            WHERE a.aggfnoid::pg_catalog.oid >= 16384 GROUP BY 1) part (aggregate, oids, names) ON part.aggregate = p.oid \
          WHERE p.oid >= 16384 OR n.nspname <> 'pg_catalog'"
     )
 }
+
+/// Queries of views and materialised views that users made.
+pub(super) const VIEWS: &str = "SELECT c.oid, pg_catalog.pg_get_viewdef(c.oid) FROM pg_catalog.pg_class c \
+    WHERE c.relkind IN ('v', 'm') AND c.oid >= 16384";
 
 /// (table, function) of every trigger that is not a constraint's own.
 pub(super) const TRIGGERS: &str = "SELECT tgrelid, tgfoid FROM pg_catalog.pg_trigger WHERE NOT tgisinternal";
@@ -99,22 +109,25 @@ pub(super) const TRIGGERS: &str = "SELECT tgrelid, tgfoid FROM pg_catalog.pg_tri
 pub(super) const FOREIGN_KEYS: &str =
     "SELECT conrelid, confrelid, conkey, confkey FROM pg_catalog.pg_constraint WHERE contype = 'f'";
 
-/// Operators that users made; types that run code of theirs (base types, and the ends of casts by function), or that
-/// are named as one of the server's. $1: trusted extensions.
+/// Operators that users made; types that run code of theirs (base types), or that are named as one of the server's; the
+/// ends of casts by function: (kind, name, function or 0, its name if it is the server's own). $1: trusted extensions.
 pub(super) const FOREIGN_NAMES: &str = "WITH trusted AS (SELECT d.classid, d.objid FROM pg_catalog.pg_depend d \
         JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid \
-        WHERE d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e' AND e.extname = ANY ($1)) \
-    SELECT 'operator', o.oprname::pg_catalog.text FROM pg_catalog.pg_operator o \
+        WHERE d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e' AND e.extname = ANY ($1)), \
+    found (kind, name, function) AS ( \
+    SELECT 'operator', o.oprname::pg_catalog.text, o.oprcode::pg_catalog.oid FROM pg_catalog.pg_operator o \
     WHERE (o.oid >= 16384 OR o.oprnamespace <> 'pg_catalog'::pg_catalog.regnamespace) \
       AND NOT EXISTS (SELECT 1 FROM trusted t WHERE t.classid = 'pg_catalog.pg_operator'::pg_catalog.regclass AND t.objid = o.oid) \
-    UNION SELECT 'type', t.typname::pg_catalog.text FROM pg_catalog.pg_type t \
+    UNION SELECT 'type', t.typname::pg_catalog.text, 0::pg_catalog.oid FROM pg_catalog.pg_type t \
     WHERE t.oid >= 16384 AND t.typname !~ '^_' \
       AND NOT EXISTS (SELECT 1 FROM trusted x WHERE x.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND x.objid = t.oid) \
       AND (t.typtype = 'b' AND t.typelem = 0 \
         OR EXISTS (SELECT 1 FROM pg_catalog.pg_type s WHERE s.typname = t.typname AND s.oid < 16384 AND s.typnamespace = 'pg_catalog'::pg_catalog.regnamespace)) \
-    UNION SELECT 'type', t.typname::pg_catalog.text FROM pg_catalog.pg_cast c JOIN pg_catalog.pg_type t ON t.oid IN (c.castsource, c.casttarget) \
+    UNION SELECT 'cast', t.typname::pg_catalog.text, c.castfunc FROM pg_catalog.pg_cast c JOIN pg_catalog.pg_type t ON t.oid IN (c.castsource, c.casttarget) \
     WHERE c.oid >= 16384 AND c.castmethod <> 'b' \
-      AND NOT EXISTS (SELECT 1 FROM trusted x WHERE x.classid = 'pg_catalog.pg_cast'::pg_catalog.regclass AND x.objid = c.oid)";
+      AND NOT EXISTS (SELECT 1 FROM trusted x WHERE x.classid = 'pg_catalog.pg_cast'::pg_catalog.regclass AND x.objid = c.oid)) \
+    SELECT f.kind, f.name, f.function, CASE WHEN p.oid < 16384 THEN p.proname::pg_catalog.text END \
+    FROM found f LEFT JOIN pg_catalog.pg_proc p ON p.oid = f.function";
 
 /// Domains, with the node trees of their checks and defaults.
 pub(super) const DOMAINS: &str = "SELECT t.typname, \
