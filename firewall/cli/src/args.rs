@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// Operates a Ringfence server: issues and revokes tokens, shows what it is doing.
 ///
 /// Settings come from flags, then from variables (RFCTL_URL, RFCTL_TOKEN, …), then from ~/.config/rfctl/.
-/// Exit codes: 0; 1 the server refused or failed; 2 usage or settings.
+/// Exit codes: 0; 1 the server refused or failed (or --check, --fail-on-change found something); 2 usage or settings.
 #[derive(Debug, Parser)]
 #[command(name = "rfctl", version, propagate_version = true)]
 pub(crate) struct Cli {
@@ -49,6 +49,10 @@ pub(crate) enum Command {
     /// Labels that columns were ever found to have
     #[command(subcommand)]
     Label(LabelCommand),
+    /// What becomes of a statement, and why: result columns with lineage, labels and handling, writes, predicates
+    Explain(ExplainArgs),
+    /// What a new classification would change for statements that were captured
+    Replay(ReplayArgs),
     /// What the server is doing
     Status,
     /// Whether the server answers and the root token is right
@@ -62,9 +66,63 @@ pub(crate) enum Command {
     Config(ConfigCommand),
     /// Prints a completion script
     Completions { shell: clap_complete::Shell },
-    /// Prints the manual page (roff)
-    Man,
+    /// Prints the manual page (roff), or writes one for every command into a directory
+    Man {
+        /// Writes rfctl.1, rfctl-explain.1, … there
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
 }
+
+/// `rfctl explain`.
+#[derive(Args, Debug)]
+#[command(after_help = EXPLAIN_EXAMPLES)]
+pub(crate) struct ExplainArgs {
+    /// The client for whom it is decided
+    #[arg(long, short, value_name = "NAME")]
+    pub(crate) client: String,
+    /// The database that it would be sent to [default: the one that --upstream names, or the only one in use]
+    #[arg(long, short, env = "RFCTL_DATABASE", value_name = "NAME")]
+    pub(crate) database: Option<String>,
+    /// Reads the SQL from a file (- is standard input)
+    #[arg(long, short, value_name = "FILE", conflicts_with = "sql")]
+    pub(crate) file: Option<PathBuf>,
+    /// Ends with 1 if the statement would be refused
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// The SQL; left out, or -: from standard input
+    pub(crate) sql: Option<String>,
+}
+
+const EXPLAIN_EXAMPLES: &str = "Examples:
+  rfctl explain --client analyst 'SELECT credit_card FROM users'
+  rfctl explain --client users-api -d bank -f report.sql --check
+  git show HEAD:report.sql | rfctl explain --client analyst --json";
+
+/// `rfctl replay`.
+#[derive(Args, Debug)]
+#[command(after_help = REPLAY_EXAMPLES)]
+pub(crate) struct ReplayArgs {
+    /// SQL statements, or an audit log (JSON lines)
+    pub(crate) file: PathBuf,
+    /// The classification to compare with the one in force
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) policy: PathBuf,
+    /// Only for this client [default: all]
+    #[arg(long, short, value_name = "NAME")]
+    pub(crate) client: Option<String>,
+    /// The database of SQL statements [default: the one that --upstream names, or the only one in use]
+    #[arg(long, short, env = "RFCTL_DATABASE", value_name = "NAME")]
+    pub(crate) database: Option<String>,
+    /// Ends with 1 if anything would change
+    #[arg(long)]
+    pub(crate) fail_on_change: bool,
+}
+
+const REPLAY_EXAMPLES: &str = "Examples:
+  rfctl replay statements.sql --policy new.yaml
+  rfctl replay /var/log/ringfence/audit.jsonl --policy new.yaml --client analyst
+  rfctl replay statements.sql --policy new.yaml --fail-on-change --json";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClientCommand {

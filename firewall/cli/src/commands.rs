@@ -5,9 +5,10 @@ use serde_json::{Value, json};
 
 use crate::api::{Api, ApiError, segment};
 use crate::args::{Cli, ClientCommand, Command, ConfigCommand, Format, IssueArgs, LabelCommand, TokenCommand};
+use crate::explain;
 use crate::output::{Output, field, list, print, render};
 use crate::settings::{self, Settings, SettingsError};
-use crate::table::Table;
+use ringfence_report::Table;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -17,41 +18,51 @@ pub(crate) enum Error {
     Settings(#[from] SettingsError),
     #[error("the manual page could not be written: {0}")]
     Man(std::io::Error),
+    #[error("{path}: {source}")]
+    File { path: String, source: std::io::Error },
 }
 
 impl Error {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Api(error) => error.exit_code(),
-            Self::Settings(_) => 2,
+            Self::Settings(_) | Self::File { .. } => 2,
             Self::Man(_) => 1,
         }
     }
 }
 
-pub(crate) fn run(cli: Cli) -> Result<(), Error> {
+/// False: done, and the answer is no (`--check`, `--fail-on-change`).
+pub(crate) fn run(cli: Cli) -> Result<bool, Error> {
     let out = Output { json: cli.json };
     match cli.command {
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "rfctl", &mut std::io::stdout());
-            return Ok(());
+            return Ok(true);
         }
-        Command::Man => {
+        Command::Man { dir: None } => {
             let mut page = Vec::new();
             clap_mangen::Man::new(Cli::command()).render(&mut page).map_err(Error::Man)?;
             print(&String::from_utf8_lossy(&page));
-            return Ok(());
+            return Ok(true);
+        }
+        Command::Man { dir: Some(dir) } => {
+            std::fs::create_dir_all(&dir).map_err(Error::Man)?;
+            clap_mangen::generate_to(Cli::command(), &dir).map_err(Error::Man)?;
+            return Ok(true);
         }
         Command::Config(ConfigCommand::Set { key, value }) => {
             let path = settings::set(key, value)?;
             out.show(&json!({ "written": path }), |_| format!("written: {}\n", path.display()));
-            return Ok(());
+            return Ok(true);
         }
         _ => {}
     }
     let settings = Settings::load(&cli.connection)?;
     let api = Api::new(&settings)?;
-    match cli.command {
+    let asked = match cli.command {
+        Command::Explain(args) => return explain::explain(&api, &settings, out, &args),
+        Command::Replay(args) => return explain::replay(&api, &settings, out, &args),
         Command::Client(command) => client(&api, &settings, out, command),
         Command::Token(command) => token(&api, out, command),
         Command::Label(command) => label(&api, out, command),
@@ -85,8 +96,9 @@ pub(crate) fn run(cli: Cli) -> Result<(), Error> {
             Ok(())
         }
         // Done above.
-        Command::Completions { .. } | Command::Man => Ok(()),
-    }
+        Command::Completions { .. } | Command::Man { .. } => Ok(()),
+    };
+    asked.map(|()| true)
 }
 
 fn client(api: &Api, settings: &Settings, out: Output, command: ClientCommand) -> Result<(), Error> {

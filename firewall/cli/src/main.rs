@@ -3,9 +3,9 @@
 mod api;
 mod args;
 mod commands;
+mod explain;
 mod output;
 mod settings;
-mod table;
 
 use std::process::ExitCode;
 
@@ -15,7 +15,8 @@ fn main() -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let cli = args::Cli::parse();
     match commands::run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             output::complain(&error);
             ExitCode::from(error.exit_code())

@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Write};
 use serde_json::Value;
 
 use crate::commands::Error;
-use crate::table::Table;
+use ringfence_report::Table;
 
 /// How results are printed.
 #[derive(Debug, Clone, Copy)]
@@ -26,7 +26,12 @@ impl Output {
 }
 
 pub(crate) fn render(table: &Table) -> String {
-    table.render(std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+    table.render(coloured())
+}
+
+/// Colours only on a terminal.
+pub(crate) fn coloured() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }
 
 /// A closed pipe (`rfctl … | head`) is no error.

@@ -12,7 +12,8 @@ use ringfence_report::explain::Verdict;
 use ringfence_report::{Explanation, Place, line_of};
 
 use crate::decide::{ClientPolicy, Decision, effective_handling, of_column};
-use crate::policy::ClientEntry;
+use crate::error::closest;
+use crate::policy::{ClientEntry, Policy};
 use crate::refusal::Refusal;
 use crate::{Filter, Handling, Mask};
 
@@ -304,6 +305,11 @@ impl Explainer<'_> {
     fn place(&self, position: Option<usize>) -> Option<Place> {
         position.map(|at| Place::of(self.text, at))
     }
+}
+
+/// The client that was probably meant.
+pub fn nearest_client<'p>(policy: &'p Policy, name: &str) -> Option<&'p str> {
+    closest(name, policy.clients().map(|(client, _)| client))
 }
 
 /// A handling as a classification would put it: `mask last4`.

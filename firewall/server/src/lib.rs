@@ -9,6 +9,7 @@ mod check;
 pub mod cli;
 pub mod config;
 mod connection;
+mod explain;
 pub mod listen;
 mod logs;
 pub mod metrics;

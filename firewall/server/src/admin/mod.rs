@@ -1,5 +1,6 @@
 //! The admin API: its own address, JSON, a root token. Health and metrics are open.
 
+mod explain;
 pub mod guard;
 pub mod health;
 pub mod openapi;

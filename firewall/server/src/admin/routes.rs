@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
 use axum::{Json, Router};
 use jiff::Timestamp;
+use ringfence_policy::explain::nearest_client;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -28,7 +29,7 @@ use crate::store::token::{Status, Token};
 const DEFAULT_TTL: Duration = Duration::from_secs(90 * 86_400);
 const LONGEST_TTL: Duration = Duration::from_secs(10 * 366 * 86_400);
 
-type Shared = Extract<Arc<State>>;
+pub(super) type Shared = Extract<Arc<State>>;
 
 /// Routes without credentials.
 pub(super) fn open_routes() -> Vec<(&'static str, MethodRouter<Arc<State>>)> {
@@ -44,6 +45,7 @@ pub(super) fn guarded_routes() -> Vec<(&'static str, MethodRouter<Arc<State>>)> 
         ("/api/v1/status", get(status)),
         ("/api/v1/config", get(config)),
         ("/api/v1/reload", post(reload)),
+        ("/api/v1/explain", post(super::explain::explain)),
         ("/api/v1/clients", get(clients)),
         ("/api/v1/clients/{name}", get(client)),
         ("/api/v1/clients/{name}/tokens", post(issue).delete(revoke_client)),
@@ -74,13 +76,13 @@ pub(super) fn router(state: Arc<State>) -> Router {
 
 /// An error, as JSON: `{"error": …}`.
 #[derive(Debug)]
-struct Failure {
+pub(super) struct Failure {
     status: StatusCode,
     message: String,
 }
 
 impl Failure {
-    fn new(status: StatusCode, message: impl Into<String>) -> Self {
+    pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
         Self { status, message: message.into() }
     }
 
@@ -88,7 +90,7 @@ impl Failure {
         Self::new(StatusCode::NOT_FOUND, message)
     }
 
-    fn bad_request(message: impl Into<String>) -> Self {
+    pub(super) fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, message)
     }
 }
@@ -106,7 +108,7 @@ impl From<StoreError> for Failure {
     }
 }
 
-type Answer = Result<Response, Failure>;
+pub(super) type Answer = Result<Response, Failure>;
 
 fn ok(value: Value) -> Answer {
     Ok(Json(value).into_response())
@@ -259,7 +261,7 @@ async fn clients(Extract(state): Shared) -> Answer {
 
 async fn client(Extract(state): Shared, Path(name): Path<String>) -> Answer {
     let connections = connections(&state);
-    let mut found = client_json(&state, &name, &connections).ok_or_else(|| no_client(&name))?;
+    let mut found = client_json(&state, &name, &connections).ok_or_else(|| no_client(&state, &name))?;
     let snapshot = state.store.snapshot();
     if let Some(object) = found.as_object_mut() {
         let tokens: Vec<Value> = snapshot.of_client(&name).map(|t| token_json(t, &connections)).collect();
@@ -292,7 +294,7 @@ async fn issue(Extract(state): Shared, Path(name): Path<String>, request: Reques
         serde_json::from_slice(&body).map_err(|e| Failure::bad_request(format!("the body is not as expected: {e}")))?
     };
     if !state.worlds.policy().knows(&name) {
-        return Err(no_client(&name));
+        return Err(no_client(&state, &name));
     }
     let ttl = match asked.ttl.as_deref().map(str::parse::<Span>) {
         None => DEFAULT_TTL,
@@ -323,7 +325,7 @@ async fn revoke_client(Extract(state): Shared, Path(name): Path<String>) -> Answ
     let kids: Vec<Arc<str>> =
         snapshot.of_client(&name).filter(|t| t.revoked_at.is_none()).map(|t| t.verifier.kid.clone()).collect();
     if kids.is_empty() && !state.worlds.policy().knows(&name) {
-        return Err(no_client(&name));
+        return Err(no_client(&state, &name));
     }
     let revoked = state.store.revoke(&kids).await?;
     state.audit.admin("token_revoked", &name, &revoked);
@@ -379,8 +381,10 @@ async fn database_oid(state: &State, database: &str) -> Result<u32, Failure> {
     found.map_err(|problem| Failure::not_found(problem.message))
 }
 
-fn no_client(name: &str) -> Failure {
-    Failure::not_found(format!("client \"{name}\" is not in the classification"))
+pub(super) fn no_client(state: &State, name: &str) -> Failure {
+    let policy = state.worlds.policy();
+    let nearest = nearest_client(&policy.policy, name).map(|found| format!("; did you mean \"{found}\"?"));
+    Failure::not_found(format!("client \"{name}\" is not in the classification{}", nearest.unwrap_or_default()))
 }
 
 /// Open connections by token.

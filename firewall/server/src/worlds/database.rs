@@ -78,6 +78,11 @@ impl Rebound {
         &self.database.name
     }
 
+    /// What it is worth when nobody takes it over: its name, the snapshot, warnings.
+    pub(super) fn tried(self) -> (Arc<str>, Snapshot, Vec<String>) {
+        (self.database.name.clone(), self.snapshot, self.warnings)
+    }
+
     pub(super) async fn publish(mut self, inner: &Inner) {
         for warning in &self.warnings {
             tracing::warn!(database = self.name(), "{warning}");

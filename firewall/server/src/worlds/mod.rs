@@ -2,6 +2,7 @@
 
 mod database;
 mod snapshot;
+mod trial;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -19,6 +20,7 @@ use crate::store::Store;
 pub use database::DatabaseStatus;
 use database::{Database, Rebound};
 use snapshot::Snapshot;
+pub use trial::{Side, Trial, TrialError};
 
 /// Cheap to clone; all clones are one.
 #[derive(Clone)]
