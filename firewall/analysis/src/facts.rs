@@ -285,6 +285,28 @@ pub struct CopyFraming {
     pub escape: u8,
     /// The first row names the columns.
     pub header: bool,
+    /// Columns whose values CSV always quotes.
+    pub force_quote: ForceQuote,
+}
+
+/// `FORCE_QUOTE` of COPY.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ForceQuote {
+    #[default]
+    None,
+    All,
+    Columns(Vec<Box<str>>),
+}
+
+impl ForceQuote {
+    /// Whether the column of that name is among them.
+    pub fn holds(&self, column: &str) -> bool {
+        match self {
+            Self::None => false,
+            Self::All => true,
+            Self::Columns(names) => names.iter().any(|name| &**name == column),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,6 +8,7 @@ use crate::facts::{Access, Kind, Output, RelationUse, Rule, Statement, Use};
 use crate::found::{Found, known};
 use crate::functions::{self, Class};
 use crate::names::SessionNames;
+use crate::reach::Why;
 use crate::resolve::Resolved;
 use crate::settings;
 use crate::shape;
@@ -69,6 +70,12 @@ pub(crate) fn judge(text: &str, mut seen: Seen<'_>, catalog: &Catalog, session: 
     }
     outputs = with_texts(outputs, &seen, texts, !catalog.sensitive_texts.is_empty(), &mut found);
 
+    if seen.kind == Kind::CopyOut
+        && let Some(names) = &seen.copy_table
+    {
+        outputs = copied(names, &resolved, catalog);
+    }
+
     let mut relations = Vec::with_capacity(resolved.candidates.len());
     let mut taints = false;
     for (relation, candidates) in seen.relations.iter().zip(&resolved.candidates) {
@@ -114,6 +121,25 @@ pub(crate) fn judge(text: &str, mut seen: Seen<'_>, catalog: &Catalog, session: 
         taints,
         unexplained: false,
     }
+}
+
+/// What COPY of a table sends, if it is clear which one is meant.
+fn copied(names: &[&str], resolved: &Resolved<'_, '_, '_>, catalog: &Catalog) -> Option<Vec<Output>> {
+    let [relation] = resolved.candidates.first()?.as_slice() else { return None };
+    let reach = catalog.index().of(relation.oid);
+    let output = |index: usize| {
+        let label = |why: Why| if let Why::Label(label) = why { Some(label) } else { None };
+        let marked = reach.and_then(|r| r.columns.iter().find(|m| m.index == index && label(m.why).is_some()));
+        match marked.and_then(|m| Some((m.id, label(m.why)?))) {
+            Some(source) => Output::Bare(smallvec::smallvec![source]),
+            None => Output::Free,
+        }
+    };
+    if names.is_empty() {
+        return Some((0..relation.columns.len()).map(output).collect());
+    }
+    let place = |name: &&str| relation.columns.iter().position(|column| &*column.name == *name);
+    Some(names.iter().map(|name| place(name).map_or(Output::Free, output)).collect())
 }
 
 /// Catalog texts of the outermost select list, as outputs.

@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::seen::Place;
 use super::walk::{QueryPlace, Walker};
 use super::{Node, nodes};
-use crate::facts::{Access, CopyFormat, CopyFraming, CopyOut, CopySource, Kind, Rule};
+use crate::facts::{Access, CopyFormat, CopyFraming, CopyOut, CopySource, ForceQuote, Kind, Rule};
 
 impl<'a> Walker<'a> {
     pub(super) fn copy(&mut self, copy: &'a nodes::CopyStmt) {
@@ -211,8 +211,8 @@ fn dollars(text: &[u8], at: usize) -> Option<usize> {
 
 /// The options, if they mean something that is known here. (What the server refuses itself never sends a row.)
 fn framing(copy: &nodes::CopyStmt) -> Result<CopyFraming, &'static str> {
-    let (mut format, mut delimiter, mut null, mut quote, mut escape, mut header) =
-        (None, None, None, None, None, false);
+    let (mut format, mut delimiter, mut null, mut quote, mut escape) = (None, None, None, None, None);
+    let (mut header, mut force_quote) = (false, ForceQuote::None);
     for option in copy.options() {
         let text = name(option.arg());
         let byte = || match text.unwrap_or_default().as_bytes() {
@@ -233,8 +233,15 @@ fn framing(copy: &nodes::CopyStmt) -> Result<CopyFraming, &'static str> {
             "escape" => escape = byte()?,
             "null" => null = Some(text.ok_or("COPY with NULL that is not a literal")?),
             "header" => header = truth(option.arg()).ok_or("COPY with HEADER that is neither true nor false")?,
-            // Quoted is what was quoted.
-            "force_quote" => {}
+            "force_quote" => {
+                force_quote = match option.arg() {
+                    Node::A_Star(_) => ForceQuote::All,
+                    Node::NodeList(names) => {
+                        ForceQuote::Columns(names.iter().filter_map(name).map(Box::from).collect())
+                    }
+                    _ => return Err("COPY with FORCE_QUOTE of something unknown"),
+                };
+            }
             "encoding" => {
                 let plain: String = text.unwrap_or_default().chars().filter(char::is_ascii_alphanumeric).collect();
                 if !matches!(plain.to_ascii_lowercase().as_str(), "utf8" | "unicode") {
@@ -254,6 +261,7 @@ fn framing(copy: &nodes::CopyStmt) -> Result<CopyFraming, &'static str> {
         quote,
         escape: escape.unwrap_or(quote),
         header,
+        force_quote,
     })
 }
 
