@@ -6,10 +6,12 @@ use std::sync::Arc;
 use ringfence_analysis::LabelId;
 use ringfence_analysis::builtin;
 
-use crate::decide::{Allow, ClientPolicy, LabelPolicy};
+use crate::decide::ClientPolicy;
+use crate::detect::{Detect, Detectors};
 use crate::error::{ConfigError, Mistakes, Place, snippet, suggestion};
 use crate::handling::Handling;
-use crate::raw::{self, Action, At, BadToken, Declassify, Filter, LabelRule, Role, Unclassified, Upstream};
+use crate::merge;
+use crate::raw::{self, At, BadToken, Declassify, Filter, Role, Unclassified, Upstream};
 
 /// Extensions whose functions run no SQL, read no files and keep what they are given to themselves. Not among them:
 /// dblink, postgres_fdw, file_fdw, tablefunc, xml2, postgis (they run SQL or reach elsewhere).
@@ -193,8 +195,8 @@ fn understand(
     for (key, client) in raw.clients {
         let mut own = Vec::new();
         for role in &client.roles {
-            match roles.get(&role.value) {
-                Some(found) => own.push(found),
+            match roles.get_key_value(&role.value) {
+                Some((name, found)) => own.push((name.as_str(), found)),
                 None => mistakes.add(
                     role.at,
                     format!("unknown role \"{}\"", role.value),
@@ -203,51 +205,29 @@ fn understand(
             }
         }
         let default = roles.get(DEFAULT_ROLE);
-        let merged: Vec<LabelPolicy> = labels
-            .iter()
-            .enumerate()
-            .map(|(at, name)| {
-                if at < builtin::NAMES.len() {
-                    return LabelPolicy::refused(name);
-                }
-                let merged = merge(name, &own, default);
-                if merged.masks_met {
-                    warnings.add(
-                        key.at,
-                        format!("roles of client \"{}\" mask label {name} differently, so it is dropped", key.text),
-                        String::from("let one role mask it, or give the roles the same mask"),
-                    );
-                }
-                merged.policy
-            })
-            .collect();
-        let restricted = merged
-            .iter()
-            .skip(builtin::NAMES.len())
-            .any(|label| label.handling != Handling::Plain || !label.allow.is_everything());
-        let mut merged = merged;
-        let computed: Vec<LabelPolicy> = merged.iter().skip(builtin::NAMES.len()).map(LabelPolicy::computed).collect();
-        merged.extend(computed);
-        if !restricted {
-            for label in merged.iter_mut().take(builtin::NAMES.len()) {
-                label.handling = Handling::Plain;
-                label.allow = Allow::everything();
-                label.filter = Filter::Any;
-            }
+        let merged = merge::roles(&labels, &own, default.map(|role| (DEFAULT_ROLE, role)));
+        for label in &merged.masks_met {
+            warnings.add(
+                key.at,
+                format!("roles of client \"{}\" mask label {label} differently, so it is dropped", key.text),
+                String::from("let one role mask it, or give the roles the same mask"),
+            );
         }
         let policy = ClientPolicy {
             name: key.text.as_str().into(),
-            restricted,
+            restricted: merged.restricted,
             observe: client.observe,
-            admin: own.iter().any(|role| role.admin),
+            admin: own.iter().any(|(_, role)| role.admin),
+            statements: merged.statements,
+            rows_per_hour: merged.rows_per_hour,
+            detectors: detectors(client.detectors, raw.detectors),
             statement_timeout: client.statement_timeout,
             max_connections: client.max_connections,
-            labels: merged,
+            labels: merged.labels,
             notification_channels: notifications.clone(),
             continue_without_audit: raw.continue_without_audit,
         };
-        let roles = client.roles.iter().filter_map(|role| Some((role.value.as_str(), roles.get(&role.value)?)));
-        let given_by = crate::given::by(&labels, &roles.collect::<Vec<_>>(), default);
+        let given_by = crate::given::by(&labels, &own, default);
         let entry = ClientEntry { policy: Arc::new(policy), upstream: client.upstream, given_by };
         clients.insert(key.text.into(), entry);
     }
@@ -269,6 +249,16 @@ fn understand(
         on_bad_token: raw.on_bad_token,
         strict_types: raw.strict_types,
         warnings: Vec::new(),
+    }
+}
+
+/// The client's word, else the file's, else audit.
+fn detectors(client: raw::Detectors, file: raw::Detectors) -> Detectors {
+    let word = |client: Option<Detect>, file: Option<Detect>| client.or(file).unwrap_or_default();
+    Detectors {
+        pan: word(client.pan, file.pan),
+        hash: word(client.hash, file.hash),
+        private_key: word(client.private_key, file.private_key),
     }
 }
 
@@ -340,9 +330,6 @@ fn one_label_each(tables: &[TableEntry], labels: &[Arc<str>], mistakes: &mut Mis
 }
 
 fn check_role(role: &Role, labels: &[Arc<str>], mistakes: &mut Mistakes<'_>, warnings: &mut Mistakes<'_>) {
-    if let Some(limit) = &role.rows_per_hour {
-        warnings.add(limit.at, "`rows_per_hour` is not enforced by this version", None::<String>);
-    }
     for (key, rule) in &role.labels {
         let label = At { value: key.text.clone(), at: key.at };
         if label_id(labels, &key.text).is_none_or(|id| usize::from(id.0) < builtin::NAMES.len()) {
@@ -350,24 +337,13 @@ fn check_role(role: &Role, labels: &[Arc<str>], mistakes: &mut Mistakes<'_>, war
             let known = labels.iter().skip(builtin::NAMES.len()).map(|name| &**name).chain(settings);
             mistakes.add(label.at, format!("unknown label \"{}\"", label.value), suggestion(&label.value, known));
         }
-        if let Some(limit) = &rule.values_per_hour {
-            warnings.add(limit.at, "`values_per_hour` is not enforced by this version", None::<String>);
-        }
-        if let Some(at) = rule.derived_drop {
+        if rule.handling == Handling::Tokenize && rule.filter() == Filter::None {
             warnings.add(
-                at,
-                "`derived: drop` is not available yet: expressions over the label are refused",
-                None::<String>,
-            );
-        }
-        if let (Handling::Tokenize, Some(allow)) = (&rule.handling, &rule.allow)
-            && rule.filter.as_ref().is_none_or(|f| f.value == Filter::None)
-            && allow.value.iter().any(|a| matches!(a, Action::Insert | Action::Update))
-        {
-            mistakes.add(
-                allow.at,
-                "who may write values and read their tokens can find out other people's values",
-                String::from("add `filter: equality` if that is meant, or take insert and update from `allow`"),
+                key.at,
+                format!("label {} is shown as random tokens, not as the same one for the same value", key.text),
+                String::from(
+                    "who may compare tokens finds out values: add `filter: equality` if that is meant, or write `encrypt`",
+                ),
             );
         }
     }
@@ -376,85 +352,4 @@ fn check_role(role: &Role, labels: &[Arc<str>], mistakes: &mut Mistakes<'_>, war
 fn label_id(labels: &[Arc<str>], name: &str) -> Option<LabelId> {
     let at = labels.iter().position(|label| **label == *name)?;
     u16::try_from(at).ok().map(LabelId)
-}
-
-struct Merged {
-    policy: LabelPolicy,
-    /// Two masks were equally permissive and different.
-    masks_met: bool,
-}
-
-/// One label over a client's roles.
-///
-/// The most permissive handling among the roles that name the label counts, else the role `default`'s, else refuse.
-/// What shows values (read, copy, explain) comes only from the roles with that handling: a role that may copy a dropped
-/// column must not let another role's plain values be copied. What changes values (insert, update, delete, ddl) and
-/// `filter` come from any of them.
-fn merge(name: &Arc<str>, own: &[&Role], default: Option<&Role>) -> Merged {
-    let rule_in = |role: &Role| -> Option<LabelRule> {
-        role.labels.iter().find(|(key, _)| key.text == **name).map(|(_, rule)| rule.clone())
-    };
-    let mut rules: Vec<LabelRule> = own.iter().filter_map(|role| rule_in(role)).collect();
-    if rules.is_empty() {
-        rules.extend(default.and_then(rule_in));
-    }
-    let Some(most) = rules.iter().map(|rule| &rule.handling).min() else {
-        return Merged { policy: LabelPolicy::refused(name), masks_met: false };
-    };
-    let masks_met = matches!(most, Handling::Mask(_))
-        && rules.iter().any(|rule| matches!(rule.handling, Handling::Mask(_)) && rule.handling != *most);
-    let handling = if masks_met { Handling::Drop } else { most.clone() };
-
-    let mut allow = Allow::default();
-    let mut filter = Filter::None;
-    for rule in &rules {
-        let own_filter = rule.filter();
-        let own_allow = rule.allow();
-        allow.insert |= own_allow.insert;
-        allow.update |= own_allow.update;
-        allow.delete |= own_allow.delete;
-        allow.ddl |= own_allow.ddl;
-        if rule.handling.rank() == most.rank() {
-            allow.read |= own_allow.read;
-            allow.copy |= own_allow.copy;
-            allow.explain |= own_allow.explain;
-        }
-        filter = filter.max(own_filter);
-    }
-    Merged { policy: LabelPolicy { name: Arc::clone(name), handling, allow, filter }, masks_met }
-}
-
-impl LabelRule {
-    fn filter(&self) -> Filter {
-        match (&self.filter, &self.handling) {
-            (Some(filter), _) => filter.value,
-            (None, Handling::Plain) => Filter::Any,
-            (None, _) => Filter::None,
-        }
-    }
-
-    /// As written, else by handling. Written-back handled values destroy data, so `update` is on only where the value
-    /// shown is the value stored, or is recognised when it comes back (`rf1_` tokens). Who may store values and read
-    /// their deterministic tokens can test guesses, so `tokenize` without `filter: equality` stores nothing.
-    fn allow(&self) -> Allow {
-        let Some(actions) = &self.allow else {
-            let guesses = self.handling == Handling::Tokenize && self.filter() == Filter::None;
-            return Allow {
-                insert: !guesses,
-                update: matches!(self.handling, Handling::Plain | Handling::Encrypt),
-                ddl: false,
-                ..Allow::everything()
-            };
-        };
-        let has = |action| actions.value.contains(&action);
-        Allow {
-            read: has(Action::Read),
-            insert: has(Action::Insert),
-            update: has(Action::Update),
-            delete: has(Action::Delete),
-            copy: has(Action::Copy),
-            ddl: has(Action::Ddl),
-            explain: has(Action::Explain),
-        }
-    }
 }

@@ -2,10 +2,11 @@
 //! None holds a value of any row or literal.
 
 use ringfence_analysis::builtin;
-use ringfence_analysis::facts::{Kind, Rule, Statement, Violation};
+use ringfence_analysis::facts::{ColumnUse, Kind, Rule, Statement, Violation};
 use ringfence_analysis::{Catalog, ColumnId, LabelId, Relation};
 
-use crate::ClientPolicy;
+use crate::kinds::Word;
+use crate::{ClientPolicy, Filter};
 
 /// insufficient_privilege: the policy says no.
 const FORBIDDEN: &str = "42501";
@@ -122,6 +123,7 @@ pub(crate) fn missing(
             Rule::Handling,
             format!("client \"{name}\" may not EXPLAIN statements on the relation that holds {subject}"),
         ),
+        "copy" => (Rule::Copy, format!("{subject} may not be copied by client \"{name}\"")),
         "insert" | "update" => {
             (Rule::Handling, format!("{subject} may not be written by {} by client \"{name}\"", action.to_uppercase()))
         }
@@ -140,25 +142,93 @@ pub(crate) fn missing(
     forbidden(rule, message, hint)
 }
 
+/// COPY of a relation of which only the name is known.
 pub(crate) fn copy(client: &ClientPolicy, catalog: &Catalog, column: ColumnId, label: LabelId) -> Refusal {
+    let subject = subject(client, catalog, column, label);
+    let message = format!("COPY reaches {subject}, which client \"{}\" may not copy", client.name);
+    forbidden(Rule::Copy, message, hint(Rule::Copy).to_owned())
+}
+
+/// COPY FROM into a column that is not plain.
+pub(crate) fn copy_in(client: &ClientPolicy, catalog: &Catalog, column: ColumnId, label: LabelId) -> Refusal {
     let subject = subject(client, catalog, column, label);
     forbidden(
         Rule::Copy,
-        format!("COPY reaches {subject}, which client \"{}\" may not copy", client.name),
-        hint(Rule::Copy).to_owned(),
+        format!("COPY FROM would write {subject}, which client \"{}\" does not see in plain", client.name),
+        String::from("Use INSERT (with parameters, in batches), or copy as a client that sees the label in plain."),
     )
 }
 
-/// An expression over a label in the result, without a column to name.
-pub(crate) fn derived(client: &ClientPolicy, label: LabelId) -> Refusal {
-    forbidden(
-        Rule::Derived,
-        format!(
-            "an expression over columns with label {} may not be returned to client \"{}\"",
-            client.label_name(label),
-            client.name
+/// A predicate, key or order that the label's `filter` does not admit.
+pub(crate) fn filter(client: &ClientPolicy, catalog: &Catalog, used: &ColumnUse, at: &Violation) -> Refusal {
+    let subject = subject(client, catalog, used.column, used.label);
+    let label = client.label_name(used.label);
+    let (name, construct) = (&*client.name, &*at.construct);
+    let (message, hint) = match client.filter(used.label) {
+        Filter::None | Filter::Any => (
+            format!("{subject} may not be used in {construct} by client \"{name}\""),
+            format!(
+                "{} Or let one of the client's roles filter by label {label} (`filter` in the classification).",
+                hint(Rule::Filter)
+            ),
         ),
-        hint(Rule::Derived).to_owned(),
+        Filter::Equality => (
+            format!("{subject} may be compared by client \"{name}\" only by equality, which {construct} is not"),
+            format!(
+                "Use =, IN, or a join on the column by itself. More needs `filter: any` of label {label} in one of the client's roles."
+            ),
+        ),
+    };
+    Refusal { position: at.position, ..forbidden(at.rule, message, hint) }
+}
+
+/// An expression over a column.
+pub(crate) fn derived_column(
+    client: &ClientPolicy,
+    catalog: &Catalog,
+    used: &ColumnUse,
+    droppable: bool,
+    at: &Violation,
+) -> Refusal {
+    let plain = column(client, catalog, used.column, used.label, at);
+    Refusal { hint: Some(derived_hint(client, used.label, droppable)), ..plain }
+}
+
+/// An expression over a label in the result, without a column to name.
+pub(crate) fn derived(client: &ClientPolicy, label: LabelId, droppable: bool) -> Refusal {
+    let message = format!(
+        "an expression over columns with label {} may not be returned to client \"{}\"",
+        client.label_name(label),
+        client.name
+    );
+    forbidden(Rule::Derived, message, derived_hint(client, label, droppable))
+}
+
+fn derived_hint(client: &ClientPolicy, label: LabelId, droppable: bool) -> String {
+    let general = hint(Rule::Derived);
+    let dropped = client.labels.get(usize::from(label.0)).is_some_and(|policy| policy.derived_drop);
+    let name = client.label_name(label);
+    match (dropped, droppable) {
+        (true, _) => {
+            format!("{general} (`derived: drop` covers only functions that tell nothing by failing or by their cost.)")
+        }
+        (false, true) => format!("{general} With `derived: drop` for label {name} it would be NULL."),
+        (false, false) => general.to_owned(),
+    }
+}
+
+/// A kind of statement that the client's roles do not list.
+pub(crate) fn confined(client: &ClientPolicy, statement: &Statement, missing: Word, allowed: &[Word]) -> Refusal {
+    let allowed: Vec<&str> = allowed.iter().map(|word| word.name()).collect();
+    let what = if statement.verb.eq_ignore_ascii_case(missing.name()) {
+        statement.verb.to_owned()
+    } else {
+        format!("{} ({})", statement.verb, missing.name())
+    };
+    forbidden(
+        Rule::StatementKind,
+        format!("client \"{}\" is confined to {}: {what} is not among them", client.name, allowed.join(", ")),
+        format!("Add {} to `statements` of one of the client's roles.", missing.name()),
     )
 }
 

@@ -43,6 +43,8 @@ pub struct Classification {
     pub notifications: Option<Vec<String>>,
     /// A column whose type cannot carry its handling is an error, not a warning. Default: false.
     pub strict_types: Option<bool>,
+    /// What is done where an unlabelled result column shows a restricted client what looks like protected data.
+    pub detectors: Option<Detectors>,
 }
 
 /// A class of data. Encryption at rest is not available in this version.
@@ -63,9 +65,12 @@ pub struct Database {
 pub struct Role {
     /// May manage roles, grants and the server.
     pub admin: Option<bool>,
-    /// Most result rows with labelled columns an hour. Not enforced by this version.
+    /// Most result rows with labelled columns an hour, over all connections of a client to one replica.
     #[schemars(range(min = 1))]
     pub rows_per_hour: Option<u64>,
+    /// The kinds of statements that the role's clients may send. Default: all that restricted clients may. Transaction
+    /// control, SET, SHOW and what is run by name (EXECUTE, FETCH) need no word.
+    pub statements: Option<Vec<StatementName>>,
     /// What happens to values of a label.
     #[schemars(flatten)]
     pub labels: BTreeMap<String, Rule>,
@@ -87,7 +92,8 @@ pub enum Rule {
 pub enum Word {
     /// Unchanged.
     Plain,
-    /// The same value, always the same token; text, integers and uuid.
+    /// The same value, always the same token (for those with `filter: equality`; else as encrypt); text, integers and
+    /// uuid.
     Tokenize,
     /// A random `rf1_` token each time; text.
     Encrypt,
@@ -114,8 +120,8 @@ pub struct RuleMap {
     /// What may be done with the label's columns. Default: all but ddl; not update where the value shown is not the
     /// value stored.
     pub allow: Option<Vec<ActionName>>,
-    /// Most values an hour. Not enforced by this version.
-    #[schemars(range(min = 1))]
+    /// Most different values an hour, shown in any form or guessed, over all connections of a client to one replica.
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub values_per_hour: Option<u64>,
 }
 
@@ -177,8 +183,47 @@ pub enum FilterName {
 #[schemars(rename_all = "lowercase")]
 pub enum Derived {
     Refuse,
-    /// Not available in this version: refused.
+    /// NULL, where everything between the column and the client is on the reviewed list; else refused.
     Drop,
+}
+
+/// Kinds of statements.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+pub enum StatementName {
+    Select,
+    Insert,
+    Update,
+    Delete,
+    Merge,
+    Truncate,
+    Copy,
+    Explain,
+    Listen,
+    Notify,
+    Lock,
+    Maintenance,
+    Ddl,
+}
+
+/// Detectors by name.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Detectors {
+    /// Card numbers. Default: audit.
+    pub pan: Option<DetectName>,
+    /// Password hashes. Default: audit.
+    pub hash: Option<DetectName>,
+    /// Private keys. Default: audit.
+    pub private_key: Option<DetectName>,
+}
+
+/// What a detector does; audit log and metrics hear of it in any case.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+pub enum DetectName {
+    Audit,
+    Block,
 }
 
 /// What may be done with a label's columns.
@@ -210,6 +255,8 @@ pub struct Client {
     pub max_connections: Option<u32>,
     /// `observe` records what would be refused and lets it pass: for roll-out. Default: refuse.
     pub enforce: Option<Enforce>,
+    /// Instead of the file's.
+    pub detectors: Option<Detectors>,
 }
 
 /// A login at the server.
@@ -304,12 +351,18 @@ mod tests {
             ("Client", raw::CLIENT_KEYS),
             ("Upstream", raw::UPSTREAM_KEYS),
             ("Declassify", raw::DECLASSIFY_KEYS),
+            ("Detectors", raw::DETECTOR_KEYS),
         ] {
             assert_eq!(keys(&defs[name]), sorted(known), "{name}");
         }
-        for (name, known) in
-            [("HandlingName", raw::HANDLINGS), ("FilterName", raw::FILTERS), ("ActionName", raw::ACTIONS)]
-        {
+        let statements: Vec<&str> = crate::Word::ALL.iter().map(|word| word.name()).collect();
+        for (name, known) in [
+            ("HandlingName", raw::HANDLINGS),
+            ("FilterName", raw::FILTERS),
+            ("ActionName", raw::ACTIONS),
+            ("DetectName", raw::DETECTS),
+            ("StatementName", &statements),
+        ] {
             let words: Vec<&str> = defs[name]["enum"].as_array().unwrap().iter().map(|w| w.as_str().unwrap()).collect();
             assert_eq!(words, known, "{name}");
         }

@@ -133,6 +133,7 @@ fn every_rule_has_a_message_that_names_column_label_client_and_construct() {
         let expected = match rule {
             Rule::Parser => "0A000",
             Rule::Limit => "54001",
+            Rule::Budget => "53400",
             _ => "42501",
         };
         assert_eq!(refusal.sqlstate, expected, "{rule:?}");
@@ -209,13 +210,26 @@ fn values_are_stored_where_the_label_allows() {
     assert!(refusal.hint.unwrap().contains("would destroy it"));
 }
 
+/// Who may store a value and see that its token is another row's knows the other value (soundness 2).
 #[test]
-fn guesses_by_token_need_filter_equality() {
-    let bank = Bank::new(policy(
-        "version: 1\nlabels: { pii: {} }\nroles: { default: { pii: tokenize } }\nclients: { app: { roles: [default] } }\ncolumns: { public.users: { email: pii } }\n",
-    ));
-    let insert = bank.using(Kind::Insert, EMAIL, Use::Stored(Access::Insert));
-    assert_eq!(bank.refusal("app", &insert).rule, Rule::Handling);
+fn tokens_can_be_compared_only_by_those_who_may_filter_by_equality() {
+    for (rule, handling, warnings) in [
+        ("tokenize", Handling::Encrypt, 1),
+        ("{ handling: tokenize, filter: none }", Handling::Encrypt, 1),
+        ("{ handling: tokenize, filter: equality }", Handling::Tokenize, 0),
+        ("{ handling: tokenize, filter: any }", Handling::Tokenize, 0),
+    ] {
+        let bank = Bank::new(policy(&format!(
+            "version: 1\nlabels: {{ pii: {{}} }}\nroles: {{ default: {{ pii: {rule} }} }}\nclients: {{ app: {{ roles: [default] }} }}\n\
+             columns: {{ public.users: {{ email: pii }} }}\n"
+        )));
+        assert_eq!(*bank.client("app").handling(bank.label("pii")), handling, "{rule}");
+        assert_eq!(bank.policy.warnings.len(), warnings, "{rule}");
+        let insert = bank.using(Kind::Insert, EMAIL, Use::Stored(Access::Insert));
+        assert_eq!(bank.decide("app", &insert), Decision::Pass);
+        let update = bank.using(Kind::Update, EMAIL, Use::Stored(Access::Update));
+        assert_eq!(bank.refusal("app", &update).rule, Rule::Handling, "what is shown is not what is stored");
+    }
 }
 
 #[test]
@@ -337,7 +351,10 @@ fn unclassified_tables_and_own_channels() {
 fn derived_outputs_reach_only_those_who_see_all_of_it() {
     let bank = Bank::new(sample());
     let mut statement = statement(Kind::Select, "SELECT");
-    statement.outputs = Some(vec![Output::Derived { labels: [bank.label("pci"), bank.label("pii")].into_iter().collect(), droppable: false }]);
+    statement.outputs = Some(vec![Output::Derived {
+        labels: [bank.label("pci"), bank.label("pii")].into_iter().collect(),
+        droppable: false,
+    }]);
     assert_eq!(bank.decide("card-issuer", &statement), Decision::Pass);
     assert_eq!(bank.refusal("users-api", &statement).rule, Rule::Derived);
 }

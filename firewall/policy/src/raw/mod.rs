@@ -7,8 +7,10 @@ mod sections;
 
 use std::time::Duration;
 
+use crate::detect::Detect;
 use crate::error::{Mistakes, Place};
 use crate::handling::Handling;
+use crate::kinds::Word;
 use crate::node::Key;
 
 /// A value and where it stands.
@@ -32,6 +34,7 @@ pub(crate) struct File {
     pub(crate) continue_without_audit: bool,
     pub(crate) notifications: Vec<At<String>>,
     pub(crate) strict_types: bool,
+    pub(crate) detectors: Detectors,
 }
 
 /// One entry of `columns:`.
@@ -50,13 +53,15 @@ pub(crate) struct Role {
     pub(crate) labels: Vec<(Key, LabelRule)>,
     pub(crate) admin: bool,
     pub(crate) rows_per_hour: Option<At<u64>>,
+    /// Kinds of statements; `None`: all that restricted clients may send.
+    pub(crate) statements: Option<Vec<Word>>,
 }
 
 #[derive(Debug, Clone)]
 pub(crate) struct LabelRule {
     pub(crate) handling: Handling,
     pub(crate) filter: Option<At<Filter>>,
-    pub(crate) derived_drop: Option<Place>,
+    pub(crate) derived: Option<At<Derived>>,
     pub(crate) allow: Option<At<Vec<Action>>>,
     pub(crate) values_per_hour: Option<At<u64>>,
 }
@@ -68,6 +73,23 @@ pub(crate) struct Client {
     pub(crate) statement_timeout: Option<Duration>,
     pub(crate) max_connections: Option<u32>,
     pub(crate) observe: bool,
+    pub(crate) detectors: Detectors,
+}
+
+/// As written: what is not named follows the file's, then the default.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Detectors {
+    pub(crate) pan: Option<Detect>,
+    pub(crate) hash: Option<Detect>,
+    pub(crate) private_key: Option<Detect>,
+}
+
+/// What happens to expressions over a label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Derived {
+    Refuse,
+    /// NULL, where that tells nothing.
+    Drop,
 }
 
 /// The client's own login at the server, instead of the default one.
@@ -139,18 +161,23 @@ pub(crate) const FILE_KEYS: &[&str] = &[
     "audit_on_failure",
     "notifications",
     "strict_types",
+    "detectors",
 ];
 pub(crate) const LABEL_KEYS: &[&str] = &["at_rest", "search"];
 pub(crate) const DATABASE_KEYS: &[&str] = &["columns"];
-pub(crate) const ROLE_KEYS: &[&str] = &["admin", "rows_per_hour"];
+pub(crate) const ROLE_KEYS: &[&str] = &["admin", "rows_per_hour", "statements"];
 pub(crate) const RULE_KEYS: &[&str] = &["handling", "with", "mask", "filter", "derived", "allow", "values_per_hour"];
-pub(crate) const CLIENT_KEYS: &[&str] = &["roles", "upstream", "statement_timeout", "max_connections", "enforce"];
+pub(crate) const CLIENT_KEYS: &[&str] =
+    &["roles", "upstream", "statement_timeout", "max_connections", "enforce", "detectors"];
+pub(crate) const DETECTOR_KEYS: &[&str] = &["pan", "hash", "private_key"];
 pub(crate) const UPSTREAM_KEYS: &[&str] = &["user", "password_file"];
 pub(crate) const DECLASSIFY_KEYS: &[&str] = &["functions", "aggregates"];
 
 pub(crate) const HANDLINGS: &[&str] = &["plain", "mask", "tokenize", "encrypt", "drop", "refuse"];
 pub(crate) const MASKS: &[&str] = &["last4", "first6last4", "email", "fixed"];
 pub(crate) const FILTERS: &[&str] = &["none", "equality", "any"];
+pub(crate) const DERIVED: &[&str] = &["refuse", "drop"];
+pub(crate) const DETECTS: &[&str] = &["audit", "block"];
 pub(crate) const ACTIONS: &[&str] = &["read", "insert", "update", "delete", "copy", "ddl", "explain"];
 
 /// Syntax first, then content: a file that is no YAML has one mistake, any other has all of them.

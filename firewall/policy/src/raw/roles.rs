@@ -1,10 +1,14 @@
 //! Roles, and what they say of each label.
 
 use super::reader::Reader;
-use super::{ACTIONS, Action, At, FILTERS, Filter, HANDLINGS, LabelRule, MASKS, RULE_KEYS, Role};
+use super::{ACTIONS, Action, At, DERIVED, Derived, FILTERS, Filter, HANDLINGS, LabelRule, MASKS, RULE_KEYS, Role};
 use crate::error::{Place, suggestion};
 use crate::handling::{Handling, Mask};
+use crate::kinds::Word;
 use crate::node::{Key, Node, Value};
+
+/// Each takes some 30 bytes for every client that has the limit.
+const MOST_VALUES: u64 = 1_000_000;
 
 impl Reader<'_, '_> {
     pub(super) fn roles(&mut self, node: &Node) -> Vec<(Key, Role)> {
@@ -16,6 +20,7 @@ impl Reader<'_, '_> {
                 match key.text.as_str() {
                     "admin" => role.admin = self.boolean(value).unwrap_or_default(),
                     "rows_per_hour" => role.rows_per_hour = self.positive(value),
+                    "statements" => role.statements = Some(self.statements(value)),
                     _ => {
                         if let Some(rule) = self.rule(value) {
                             role.labels.push((key.clone(), rule));
@@ -32,7 +37,7 @@ impl Reader<'_, '_> {
     fn rule(&mut self, node: &Node) -> Option<LabelRule> {
         if let Value::Text(word) = &node.value {
             let handling = self.handling(node.at, word, None)?;
-            return Some(LabelRule { handling, filter: None, derived_drop: None, allow: None, values_per_hour: None });
+            return Some(LabelRule { handling, filter: None, derived: None, allow: None, values_per_hour: None });
         }
         if !matches!(node.value, Value::Map(_)) {
             self.mistakes.add(
@@ -71,26 +76,20 @@ impl Reader<'_, '_> {
                 .and_then(|word| self.handling(word.at, &word.value, fields.entry("with"))),
         };
         let filter = fields.get("filter").and_then(|n| self.filter(n));
-        let derived = fields.get("derived").and_then(|n| Some((n.at, self.choice(n, &["refuse", "drop"])?)));
+        let derived = fields.get("derived").and_then(|n| self.derived(n));
         let allow = fields.get("allow").map(|n| At { value: self.actions(n), at: n.at });
-        let values_per_hour = fields.get("values_per_hour").and_then(|n| self.positive(n));
+        let values_per_hour = fields.get("values_per_hour").and_then(|n| self.values_per_hour(n));
         let handling = handling?;
-        if let (Handling::Plain, Some(filter)) = (&handling, &filter)
-            && filter.value != Filter::Any
+        if let (Handling::Plain | Handling::Refuse, Some(derived)) = (&handling, &derived)
+            && derived.value == Derived::Drop
         {
             self.mistakes.add(
-                filter.at,
-                "who sees a label in plain can always filter by it",
-                String::from("remove `filter`, or choose another handling"),
+                derived.at,
+                format!("`derived: drop` means nothing where the handling is {}", handling.name()),
+                String::from("remove `derived`, or choose another handling"),
             );
         }
-        Some(LabelRule {
-            handling,
-            filter,
-            derived_drop: derived.filter(|(_, word)| *word == "drop").map(|(at, _)| at),
-            allow,
-            values_per_hour,
-        })
+        Some(LabelRule { handling, filter, derived, allow, values_per_hour })
     }
 
     fn handling(&mut self, at: Place, word: &str, with: Option<&(Key, Node)>) -> Option<Handling> {
@@ -171,5 +170,33 @@ impl Reader<'_, '_> {
             }));
         }
         actions
+    }
+
+    fn derived(&mut self, node: &Node) -> Option<At<Derived>> {
+        let word = self.choice(node, DERIVED)?;
+        Some(At { value: if word == "drop" { Derived::Drop } else { Derived::Refuse }, at: node.at })
+    }
+
+    fn values_per_hour(&mut self, node: &Node) -> Option<At<u64>> {
+        let limit = self.positive(node)?;
+        if limit.value > MOST_VALUES {
+            self.mistakes.add(
+                node.at,
+                format!("at most {MOST_VALUES} different values an hour can be counted"),
+                format!("write {MOST_VALUES} or less, or leave the limit out"),
+            );
+            return None;
+        }
+        Some(limit)
+    }
+
+    fn statements(&mut self, node: &Node) -> Vec<Word> {
+        let words: Vec<&str> = Word::ALL.iter().map(|word| word.name()).collect();
+        let mut allowed = Vec::new();
+        for node in self.list(node, "kinds of statements") {
+            let chosen = self.choice(node, &words);
+            allowed.extend(Word::ALL.into_iter().find(|word| Some(word.name()) == chosen));
+        }
+        allowed
     }
 }

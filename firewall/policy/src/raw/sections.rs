@@ -2,9 +2,10 @@
 
 use super::reader::{Reader, qualified};
 use super::{
-    At, BadToken, CLIENT_KEYS, Client, DATABASE_KEYS, DECLASSIFY_KEYS, Declassify, FILE_KEYS, File, LABEL_KEYS,
-    ROLE_KEYS, Table, UPSTREAM_KEYS, Unclassified, Upstream,
+    At, BadToken, CLIENT_KEYS, Client, DATABASE_KEYS, DECLASSIFY_KEYS, DETECTOR_KEYS, DETECTS, Declassify, Detectors,
+    FILE_KEYS, File, LABEL_KEYS, ROLE_KEYS, Table, UPSTREAM_KEYS, Unclassified, Upstream,
 };
+use crate::detect::Detect;
 use crate::error::Mistakes;
 use crate::node::{Key, Node, Value};
 
@@ -23,6 +24,7 @@ pub(crate) fn read(root: &Node, mistakes: &mut Mistakes<'_>) -> File {
         trusted_extensions: fields.get("trusted_extensions").map(|n| reader.texts(n, "an extension's name")),
         declassify: fields.get("declassify").map(|n| reader.declassify(n)).unwrap_or_default(),
         notifications: fields.get("notifications").map(|n| reader.texts(n, "a channel's name")).unwrap_or_default(),
+        detectors: fields.get("detectors").map(|n| reader.detectors(n)).unwrap_or_default(),
         ..File::default()
     };
     if let Some(word) = fields.get("on_bad_token").and_then(|n| reader.choice(n, &["error", "null"])) {
@@ -149,6 +151,7 @@ impl Reader<'_, '_> {
                     .get("enforce")
                     .and_then(|n| self.choice(n, &["refuse", "observe"]))
                     .is_some_and(|word| word == "observe"),
+                detectors: fields.get("detectors").map(|n| self.detectors(n)).unwrap_or_default(),
             };
             clients.push((name.clone(), client));
         }
@@ -168,6 +171,15 @@ impl Reader<'_, '_> {
         };
         let user = self.text(user, "a login")?.value;
         Some(Upstream { user, password_file })
+    }
+
+    fn detectors(&mut self, node: &Node) -> Detectors {
+        let fields = self.fields(node, "detectors", DETECTOR_KEYS);
+        let mut detect = |key| {
+            let word = self.choice(fields.get(key)?, DETECTS)?;
+            Some(if word == "block" { Detect::Block } else { Detect::Audit })
+        };
+        Detectors { pan: detect("pan"), hash: detect("hash"), private_key: detect("private_key") }
     }
 
     fn unclassified(&mut self, node: &Node) -> Unclassified {

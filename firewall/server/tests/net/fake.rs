@@ -135,17 +135,7 @@ impl Firewall {
 }
 
 fn view(restricted: bool) -> View {
-    let client = ClientPolicy {
-        name: CLIENT.into(),
-        restricted,
-        observe: false,
-        admin: false,
-        statement_timeout: None,
-        max_connections: None,
-        labels: Vec::new(),
-        notification_channels: Vec::new(),
-        continue_without_audit: false,
-    };
+    let client = ClientPolicy { name: CLIENT.into(), restricted, ..ClientPolicy::default() };
     View { world: Arc::new(World::new(Arc::default(), 1, "db_user".into())), client: Arc::new(client) }
 }
 
