@@ -42,7 +42,7 @@ columns:
 roles:
   seen:
     encrypted: encrypt
-    tokenized: tokenize
+    tokenized: { handling: tokenize, filter: equality }
     last4: { mask: last4 }
     first6: { mask: first6last4 }
     mail: { mask: email }
