@@ -5,7 +5,7 @@
 
 mod plpgsql;
 mod sql;
-mod tokens;
+pub(crate) mod tokens;
 
 use foldhash::HashSet;
 

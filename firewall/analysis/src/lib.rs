@@ -21,6 +21,7 @@ mod resolve;
 pub mod settings;
 mod shape;
 mod statement;
+pub mod views;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

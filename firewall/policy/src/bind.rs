@@ -2,8 +2,9 @@
 //!
 //! A column is labelled if the classification names it, if a record says that it once was (soundness 11), or if a
 //! labelled value can reach it through the schema: inheritance and partitions (by column name), a foreign key, a column
-//! whose type is a labelled relation's row, a generated column. Views get no label here: the analysis refuses those
-//! that read one.
+//! whose type is a labelled relation's row, a generated column, and the columns of views (`views`).
+
+mod views;
 
 use std::collections::{HashMap, HashSet};
 
@@ -31,6 +32,8 @@ pub struct Binding {
     pub alerts: Vec<Alert>,
     /// Labels that no record has yet: to be kept.
     pub new_records: Vec<Record>,
+    /// Views over labelled columns whose own columns cannot be told apart: refused as a whole.
+    pub opaque_views: Vec<OpaqueView>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,6 +59,15 @@ pub struct Alert {
     pub message: String,
     /// What to do.
     pub fix: String,
+}
+
+/// A view that only those may read who see everything under it in plain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpaqueView {
+    /// `schema.view`
+    pub name: String,
+    /// Why (`its query compares email with more than constants`).
+    pub reason: String,
 }
 
 /// Two labels met in one column: nobody who is restricted may have it.
@@ -86,6 +98,14 @@ pub fn bind(policy: &Policy, catalog: &mut Catalog, records: &[Record]) -> Bindi
     note_records(policy, &labels, records, &mut binding);
     unfit_types(policy, catalog, &labels, &mut binding.diagnostics);
     apply(policy, catalog, &labels, &classified);
+    catalog.declassified = policy.declassify.functions.iter().map(|name| name.as_str().into()).collect();
+    catalog.declassified_aggregates = policy.declassify.aggregates.iter().map(|name| name.as_str().into()).collect();
+    catalog.settle();
+    if policy.has_labels() {
+        views::settle(policy, catalog, &labels, &mut binding);
+        // Functions that read views are known better now, and what calls them.
+        catalog.settle();
+    }
     binding.diagnostics.sort_by_key(|d| (d.what.line, d.what.column, d.severity));
     binding
 }
@@ -404,6 +424,7 @@ fn apply(policy: &Policy, catalog: &mut Catalog, labels: &Labels, classified: &H
         .map(|relation| relation.oid)
         .collect();
     for relation in catalog.relations_mut() {
+        relation.settled = false;
         let statements = &*relation.name == "pg_stat_statements";
         for column in &mut relation.columns {
             let id = ColumnId { relation: relation.oid, attnum: column.attnum };

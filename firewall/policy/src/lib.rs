@@ -20,7 +20,7 @@ mod raw;
 mod refusal;
 pub mod schema;
 
-pub use bind::{Alert, Binding, Diagnostic, Record, Severity, bind};
+pub use bind::{Alert, Binding, Diagnostic, OpaqueView, Record, Severity, bind};
 pub use budget::{Budgets, ClientBudget, Limit, Meter, Spent};
 pub use carry::{Carrier, carrier};
 pub use decide::{Allow, ClientPolicy, Decision, LabelPolicy, decide, effective_handling};

@@ -3,7 +3,7 @@
 use crate::names;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Token {
+pub(crate) enum Token {
     /// A keyword or a name, folded; quoted ones are never keywords.
     Word { name: Box<str>, quoted: bool },
     /// A string literal.
@@ -18,14 +18,14 @@ pub(super) enum Token {
 
 impl Token {
     /// The keyword or unquoted name, or nothing.
-    pub(super) fn bare(&self) -> &str {
+    pub(crate) fn bare(&self) -> &str {
         match self {
             Self::Word { name, quoted: false } => name,
             _ => "",
         }
     }
 
-    pub(super) fn is(&self, mark: char) -> bool {
+    pub(crate) fn is(&self, mark: char) -> bool {
         *self == Self::Mark(mark)
     }
 }
@@ -33,7 +33,7 @@ impl Token {
 const OPERATORS: &str = "+-*/<>=~!@#%^&|`?";
 
 /// Cuts a body into tokens; `None` where it could be read in two ways, or is not finished.
-pub(super) fn of(body: &str) -> Option<Vec<Token>> {
+pub(crate) fn of(body: &str) -> Option<Vec<Token>> {
     let mut tokens = Vec::new();
     let mut rest = body;
     while let Some(first) = rest.chars().next() {
