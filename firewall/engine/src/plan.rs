@@ -2,8 +2,8 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use quick_cache::sync::Cache;
 use quick_cache::{Equivalent, Weighter};
@@ -29,6 +29,8 @@ pub struct Plan {
     /// One for each statement.
     pub decisions: Vec<Decision>,
     pub fingerprint: u64,
+    /// What the audit log says of it, for as long as it lives; the log makes it.
+    pub note: OnceLock<Box<str>>,
     refusal: Option<(usize, Refusal)>,
 }
 
@@ -50,6 +52,7 @@ impl Plan {
             analysis: Analysis::default(),
             decisions: Vec::new(),
             fingerprint: ringfence_analysis::fingerprint(text),
+            note: OnceLock::new(),
             refusal: None,
         };
         let Ok(readable) = std::str::from_utf8(text) else {
@@ -110,7 +113,7 @@ impl Plan {
                 256 + 16 * s.relations.len() + 80 * s.columns.len() + s.outputs.as_ref().map_or(0, |o| 40 * o.len())
             })
             .sum();
-        256 + 2 * self.text.len() + 64 * self.decisions.len() + statements
+        512 + 2 * self.text.len() + 64 * self.decisions.len() + statements
     }
 }
 

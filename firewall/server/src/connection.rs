@@ -2,8 +2,8 @@
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ringfence_engine::{Session, SessionConfig};
@@ -136,6 +136,7 @@ async fn log_in(greeting: Greeting, address: SocketAddr, shared: &Arc<Shared>) -
         upstream_pid: AtomicI32::new(0),
         application_name: String::from_utf8_lossy(parameters.get(b"application_name").unwrap_or_default()).into(),
         tls: identity.is_some(),
+        audit_prefix: OnceLock::new(),
         client: verifier.client,
         kid: verifier.kid,
     });

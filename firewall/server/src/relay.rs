@@ -92,7 +92,7 @@ impl Relay {
         self.client.queue(last);
         Buffers::lend(|buffers| {
             // What it does not take, or does not understand, shows again in the first turn.
-            let _ = self.turn(&mut nobody, buffers, |session, sink| session.server_bytes(now, greeting, sink));
+            let _ = self.turn(&mut nobody, buffers, now, |session, sink| session.server_bytes(now, greeting, sink));
         });
         self.client.queue(key);
         self.held = Held { client: early, server: ready };
@@ -222,7 +222,7 @@ impl Relay {
         bytes: &[u8],
     ) -> Result<usize, CloseReason> {
         let now = Instant::now();
-        let fed = self.turn(cx, buffers, |session, sink| match from {
+        let fed = self.turn(cx, buffers, now, |session, sink| match from {
             Origin::Client => session.client_bytes(now, bytes, sink),
             Origin::Server => session.server_bytes(now, bytes, sink),
         });
@@ -243,6 +243,7 @@ impl Relay {
         &mut self,
         cx: &mut Context<'_>,
         buffers: &mut Buffers,
+        now: Instant,
         call: impl FnOnce(&mut Session, &mut Sink<'_, '_>) -> T,
     ) -> T {
         let mut sink = Sink {
@@ -255,7 +256,7 @@ impl Relay {
         let result = call(&mut self.session, &mut sink);
         sink.finish();
         while let Some(event) = self.session.next_event() {
-            self.shared.audit.record(&self.context, event);
+            self.shared.audit.record(&self.context, now, &event);
         }
         if let Some(Need::Refresh(reason)) = self.session.need() {
             tracing::debug!(client = %self.context.client, ?reason, "a session asks for the catalog");
@@ -277,7 +278,7 @@ impl Relay {
             // Without knowing what its statements reach, the session cannot go on.
             Err(problem) => {
                 tracing::error!(database = %self.context.database, error = %problem, "the catalog could not be read again");
-                self.turn(cx, buffers, |session, sink| session.world_failed(sink));
+                self.turn(cx, buffers, Instant::now(), |session, sink| session.world_failed(sink));
                 Err(CloseReason::Upstream)
             }
         }
@@ -292,7 +293,7 @@ impl Relay {
     ) -> Result<(), CloseReason> {
         let now = Instant::now();
         let View { world, client } = view;
-        let taken = self.turn(cx, buffers, |session, sink| session.world(now, world, client, asked, sink));
+        let taken = self.turn(cx, buffers, now, |session, sink| session.world(now, world, client, asked, sink));
         taken.map_err(|error| self.broken_off(&error))
     }
 
@@ -338,7 +339,7 @@ impl Relay {
     }
 
     fn goodbye(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers, why: Goodbye) {
-        self.turn(cx, buffers, |session, sink| session.terminate(why, sink));
+        self.turn(cx, buffers, Instant::now(), |session, sink| session.terminate(why, sink));
     }
 
     /// Writes what is left for the client and closes, so that the client can read it: a socket that is closed with

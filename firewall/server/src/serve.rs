@@ -311,8 +311,8 @@ impl StoreListener for Hooks {
 struct SharedAudit(Arc<Audit>);
 
 impl AuditSink for SharedAudit {
-    fn record(&self, context: &ConnectionContext, event: ringfence_engine::Event) {
-        self.0.record(context, event);
+    fn record(&self, context: &ConnectionContext, now: Instant, event: &ringfence_engine::Event) {
+        self.0.record(context, now, event);
     }
 
     fn connection(&self, event: ConnectionEvent<'_>) {

@@ -9,9 +9,9 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use ringfence_cipher::Presenter;
 use ringfence_policy::ClientPolicy;
@@ -213,6 +213,8 @@ pub struct ConnectionContext {
     pub upstream_pid: AtomicI32,
     pub application_name: Box<str>,
     pub tls: bool,
+    /// The part of its audit lines that never changes; the audit log makes it.
+    pub audit_prefix: OnceLock<Box<str>>,
 }
 
 impl ConnectionContext {
@@ -224,8 +226,8 @@ impl ConnectionContext {
 
 /// Takes the audit lines.
 pub trait AuditSink: Send + Sync {
-    /// Called from the relay: must not block on I/O for long (hand over to a writer).
-    fn record(&self, context: &ConnectionContext, event: Event);
+    /// Called from the relay: must not block on I/O for long (hand over to a writer). `now` is the time of the turn.
+    fn record(&self, context: &ConnectionContext, now: Instant, event: &Event);
     /// A login that failed (`reason` is a closed set of words) or a connection that began or ended.
     fn connection(&self, event: ConnectionEvent<'_>);
 }

@@ -2,14 +2,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
-use jiff::Timestamp;
 use ringfence_analysis::facts::Statement;
 use ringfence_analysis::{Catalog, ColumnId, LabelId};
 
+use super::clock::Clock;
 use crate::shared::ConnectionContext;
-use ringfence_engine::{Event, Verdict};
+use ringfence_engine::{Event, Plan, Verdict};
 
 /// How the numbers of a plan are called: relations by OID, labels by number.
 #[derive(Debug, Clone)]
@@ -26,47 +26,54 @@ pub trait NameSource: Send + Sync {
     fn newest(&self, database: &str) -> Option<Names>;
 }
 
-/// What all lines of a connection begin with, after the time.
-pub(super) fn prefix(context: &ConnectionContext) -> String {
-    let mut out = String::with_capacity(200);
-    key(&mut out, "client", &context.client);
-    key(&mut out, "kid", &context.kid);
-    key(&mut out, "address", &context.address.to_string());
-    key(&mut out, "database", &context.database);
-    key(&mut out, "upstream_login", &context.upstream_login);
-    number(&mut out, "connection", u64::from(context.id));
-    out
+/// What all lines of a connection say about it, made once.
+fn who(context: &ConnectionContext) -> &str {
+    context.audit_prefix.get_or_init(|| {
+        let mut out = String::with_capacity(200);
+        key(&mut out, "client", &context.client);
+        key(&mut out, "kid", &context.kid);
+        key(&mut out, "address", &context.address.to_string());
+        key(&mut out, "database", &context.database);
+        key(&mut out, "upstream_login", &context.upstream_login);
+        number(&mut out, "connection", u64::from(context.id));
+        out.into()
+    })
 }
 
-/// A statement's line.
+/// A statement's line. `names` is asked only if something has a name.
 pub(super) fn statement(
     out: &mut String,
     clock: &mut Clock,
-    time: SystemTime,
-    prefix: &str,
-    pid: i32,
+    now: Instant,
+    context: &ConnectionContext,
     event: &Event,
-    names: Option<&Names>,
+    names: impl FnOnce() -> Option<Names>,
 ) {
-    begin(out, clock, time, "statement");
-    out.push_str(prefix);
-    number(out, "upstream_pid", u64::try_from(pid).unwrap_or(0));
+    begin(out, clock, now, "statement");
+    out.push_str(who(context));
+    number(out, "upstream_pid", u64::try_from(context.upstream_pid()).unwrap_or(0));
     out.push_str(",\"fingerprint\":\"");
     hex(out, event.fingerprint);
     out.push('"');
-    let plan = event.plan.as_deref();
-    let facts = plan.and_then(|plan| plan.statement(event.statement));
-    if let Some(facts) = facts {
-        key(out, "kind", facts.verb);
-        tables(out, facts, names);
-    }
-    labels(out, facts, event, names);
-    if !event.handled.is_empty() {
-        handling(out, event, names);
+    match event.plan.as_deref() {
+        // The same for every statement with that plan.
+        Some(plan) if event.handled.is_empty() && event.statement == 0 => match plan.note.get() {
+            Some(note) => out.push_str(note),
+            None => {
+                let from = out.len();
+                let names = names();
+                described(out, Some(plan), event, names.as_ref());
+                if names.is_some() {
+                    let _ = plan.note.set(out.get(from..).unwrap_or_default().into());
+                }
+            }
+        },
+        None if event.handled.is_empty() => {}
+        plan => described(out, plan, event, names().as_ref()),
     }
     number(out, "rows", event.rows);
     match event.verdict {
-        Verdict::Passed => key(out, "verdict", "passed"),
+        Verdict::Passed => out.push_str(",\"verdict\":\"passed\""),
         Verdict::Handled => key(out, "verdict", "handled"),
         Verdict::Refused(rule) => {
             key(out, "verdict", "refused");
@@ -85,17 +92,30 @@ pub(super) fn statement(
     out.push_str("}\n");
 }
 
+/// Kind, tables, labels, and what was done to labelled columns.
+fn described(out: &mut String, plan: Option<&Plan>, event: &Event, names: Option<&Names>) {
+    let facts = plan.and_then(|plan| plan.statement(event.statement));
+    if let Some(facts) = facts {
+        key(out, "kind", facts.verb);
+        tables(out, facts, names);
+    }
+    labels(out, facts, event, names);
+    if !event.handled.is_empty() {
+        handling(out, event, names);
+    }
+}
+
 /// The line of a connection that began or ended.
 pub(super) fn connection(
     out: &mut String,
     clock: &mut Clock,
-    time: SystemTime,
+    now: Instant,
     what: &str,
-    prefix: &str,
+    context: &ConnectionContext,
     reason: Option<&str>,
 ) {
-    begin(out, clock, time, what);
-    out.push_str(prefix);
+    begin(out, clock, now, what);
+    out.push_str(who(context));
     if let Some(reason) = reason {
         key(out, "reason", reason);
     }
@@ -106,12 +126,12 @@ pub(super) fn connection(
 pub(super) fn login_failed(
     out: &mut String,
     clock: &mut Clock,
-    time: SystemTime,
+    now: Instant,
     login: &str,
     address: SocketAddr,
     reason: &str,
 ) {
-    begin(out, clock, time, "login_failed");
+    begin(out, clock, now, "login_failed");
     let cut: String = login.chars().take(64).collect();
     key(out, "login", &cut);
     key(out, "address", &address.to_string());
@@ -120,15 +140,8 @@ pub(super) fn login_failed(
 }
 
 /// An administrator's act.
-pub(super) fn admin(
-    out: &mut String,
-    clock: &mut Clock,
-    time: SystemTime,
-    action: &str,
-    client: &str,
-    kids: &[Arc<str>],
-) {
-    begin(out, clock, time, "admin");
+pub(super) fn admin(out: &mut String, clock: &mut Clock, now: Instant, action: &str, client: &str, kids: &[Arc<str>]) {
+    begin(out, clock, now, "admin");
     key(out, "action", action);
     key(out, "client", client);
     out.push_str(",\"kids\":");
@@ -136,9 +149,9 @@ pub(super) fn admin(
     out.push_str("}\n");
 }
 
-fn begin(out: &mut String, clock: &mut Clock, time: SystemTime, event: &str) {
+fn begin(out: &mut String, clock: &mut Clock, now: Instant, event: &str) {
     out.push_str("{\"time\":\"");
-    clock.write(out, time);
+    clock.write(out, now);
     out.push_str("\",\"event\":\"");
     out.push_str(event);
     out.push('"');
@@ -253,44 +266,19 @@ fn string(out: &mut String, text: &str) {
 }
 
 fn hex(out: &mut String, value: u64) {
-    for shift in (0..16).rev() {
-        let digit = u32::try_from((value >> (shift * 4)) & 15).unwrap_or(0);
-        out.push(char::from_digit(digit, 16).unwrap_or('0'));
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [0; 16];
+    for (at, digit) in text.iter_mut().enumerate() {
+        let nibble = (value >> (60 - 4 * at)) & 15;
+        *digit = DIGITS.get(usize::try_from(nibble).unwrap_or(0)).copied().unwrap_or(b'0');
     }
-}
-
-/// RFC 3339 in UTC with microseconds; the calendar is worked out once a second.
-#[derive(Debug, Default)]
-pub(super) struct Clock {
-    second: Option<u64>,
-    text: String,
-}
-
-impl Clock {
-    fn write(&mut self, out: &mut String, time: SystemTime) {
-        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-        if self.second != Some(since.as_secs()) {
-            self.second = Some(since.as_secs());
-            let stamp = i64::try_from(since.as_secs()).ok().and_then(|s| Timestamp::from_second(s).ok());
-            self.text = stamp.unwrap_or_default().to_string();
-            self.text.pop(); // Z
-        }
-        out.push_str(&self.text);
-        out.push('.');
-        let micros = since.subsec_micros();
-        let mut digits = itoa::Buffer::new();
-        let digits = digits.format(micros);
-        for _ in digits.len()..6 {
-            out.push('0');
-        }
-        out.push_str(digits);
-        out.push('Z');
-    }
+    out.push_str(std::str::from_utf8(&text).unwrap_or_default());
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+    use std::sync::OnceLock;
     use std::sync::atomic::AtomicI32;
     use std::time::Duration;
 
@@ -308,6 +296,7 @@ mod tests {
             upstream_pid: AtomicI32::new(42),
             application_name: "psql".into(),
             tls: true,
+            audit_prefix: OnceLock::new(),
         };
         let event = Event {
             plan: None,
@@ -319,12 +308,11 @@ mod tests {
             duration: Duration::from_micros(17),
         };
         let mut out = String::new();
-        let time = UNIX_EPOCH + Duration::from_micros(1_700_000_000_000_042);
-        statement(&mut out, &mut Clock::default(), time, &prefix(&context), 42, &event, None);
+        statement(&mut out, &mut Clock::default(), Instant::now(), &context, &event, || None);
         let line: serde_json::Value = serde_json::from_str(&out).unwrap();
         assert_eq!(line["client"], "we\"ird\n\u{1}");
         assert_eq!(line["database"], "ba\\nk");
-        assert_eq!(line["time"], "2023-11-14T22:13:20.000042Z");
+        assert!(line["time"].as_str().is_some_and(|time| time.len() == 27 && time.ends_with('Z')));
         assert_eq!(line["fingerprint"], "00000000000000ab");
         assert_eq!(line["sqlstate"], "42P01");
         assert_eq!(line["upstream_pid"], 42);

@@ -3,8 +3,8 @@
 #![allow(clippy::disallowed_methods)]
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicI32;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use ringfence_engine::{Event, Verdict};
@@ -37,6 +37,7 @@ fn context() -> ConnectionContext {
         upstream_pid: AtomicI32::new(42),
         application_name: "psql".into(),
         tls: true,
+        audit_prefix: OnceLock::new(),
     }
 }
 
@@ -72,14 +73,14 @@ fn nothing_is_lost_and_order_holds() {
     audit.connection(ConnectionEvent::Opened(&context));
     // More than the queue holds.
     let began = Instant::now();
-    for i in 0..20_000 {
-        audit.record(&context, event(i));
+    for i in 0..60_000 {
+        audit.record(&context, Instant::now(), &event(i));
     }
-    let each = began.elapsed() / 20_000;
+    let each = began.elapsed() / 60_000;
     audit.connection(ConnectionEvent::Closed { context: &context, reason: CloseReason::Client });
     audit.close();
-    assert_eq!(rows_in(&path), (0..20_000).collect::<Vec<_>>());
-    assert_eq!(metrics.audit_lines.get(), 20_002);
+    assert_eq!(rows_in(&path), (0..60_000).collect::<Vec<_>>());
+    assert_eq!(metrics.audit_lines.get(), 60_002);
     assert_eq!(metrics.audit_lost.get(), 0);
     let text = std::fs::read_to_string(&path).unwrap();
     assert!(
@@ -96,7 +97,7 @@ fn a_line_is_written_within_fifty_milliseconds() {
     let (audit, _) = open(AuditTarget::File(path.clone()));
     let context = context();
     for i in 0..5 {
-        audit.record(&context, event(i));
+        audit.record(&context, Instant::now(), &event(i));
         let began = Instant::now();
         while rows_in(&path).last() != Some(&i) {
             assert!(began.elapsed() < Duration::from_secs(2), "line {i}");
@@ -113,11 +114,11 @@ fn a_rotated_file_is_opened_again() {
     let (path, old) = (dir.path().join("audit"), dir.path().join("audit.1"));
     let (audit, _) = open(AuditTarget::File(path.clone()));
     let context = context();
-    audit.record(&context, event(1));
+    audit.record(&context, Instant::now(), &event(1));
     std::thread::sleep(Duration::from_millis(100));
     std::fs::rename(&path, &old).unwrap();
     audit.reopen();
-    audit.record(&context, event(2));
+    audit.record(&context, Instant::now(), &event(2));
     audit.close();
     assert_eq!((rows_in(&old), rows_in(&path)), (vec![1], vec![2]));
 }
@@ -128,7 +129,7 @@ fn a_full_disk_is_noticed_and_survived() {
     let (audit, metrics) = open(AuditTarget::File("/dev/full".into()));
     let context = context();
     assert!(audit.healthy());
-    audit.record(&context, event(1));
+    audit.record(&context, Instant::now(), &event(1));
     let began = Instant::now();
     while audit.healthy() {
         assert!(began.elapsed() < Duration::from_secs(2));
@@ -138,7 +139,7 @@ fn a_full_disk_is_noticed_and_survived() {
     // The relay is never held up, whatever the queue holds.
     let began = Instant::now();
     for i in 0..200_000 {
-        audit.record(&context, event(i));
+        audit.record(&context, Instant::now(), &event(i));
     }
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     assert!(metrics.audit_lost.get() > 0);
@@ -157,7 +158,7 @@ fn a_stuck_reader_does_not_stop_the_relay() {
     let context = context();
     let began = Instant::now();
     for i in 0..60_000 {
-        audit.record(&context, event(i));
+        audit.record(&context, Instant::now(), &event(i));
     }
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     assert!(!audit.healthy() && metrics.audit_lost.get() > 0);

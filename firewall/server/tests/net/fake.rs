@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use hmac::{Hmac, KeyInit, Mac};
 use ringfence_cipher::{MasterKey, Presenter};
@@ -205,7 +205,7 @@ impl Worlds for Fixed {
 struct Recorder(Arc<Seen>);
 
 impl AuditSink for Recorder {
-    fn record(&self, _context: &ConnectionContext, _event: Event) {}
+    fn record(&self, _context: &ConnectionContext, _now: Instant, _event: &Event) {}
     fn connection(&self, _event: ConnectionEvent<'_>) {}
 }
 
