@@ -37,15 +37,17 @@ const STACK_SEGMENT: usize = 4 << 20;
 /// What the second parser takes, and takes for each level.
 const FRAMES: usize = 256 << 10;
 const FRAME: usize = 16 << 10;
+const TERM: usize = 1 << 10;
 
 /// Runs `work` where the stack suffices for another level of recursion.
 pub(crate) fn with_stack<R>(work: impl FnOnce() -> R) -> R {
     stacker::maybe_grow(STACK_RED_ZONE, STACK_SEGMENT, work)
 }
 
-/// Runs `work` where trees of that depth can be parsed, walked and dropped by recursion.
-pub(crate) fn with_deep_stack<R>(depth: usize, work: impl FnOnce() -> R) -> R {
-    let needed = FRAMES + depth * FRAME;
+/// Runs `work` where trees of that depth can be parsed, walked and dropped by recursion. `terms` more levels are only
+/// dropped so.
+pub(crate) fn with_deep_stack<R>(depth: usize, terms: usize, work: impl FnOnce() -> R) -> R {
+    let needed = FRAMES + depth * FRAME + terms * TERM;
     stacker::maybe_grow(needed, 2 * needed, work)
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Two parsers look at every statement that matters. libpg_query, the server's own grammar, arbitrates
 //! (`arbiter`): where statements begin and end, what kind they are, and which relations, columns, whole
-//! rows and functions occur anywhere in them. `sqlparser` then explains (`shape`) where the labelled columns
-//! stand, and must account for every occurrence that the arbiter counted. What is not accounted for is a
+//! rows and functions occur anywhere in them. `sqlparser` then explains (`lineage`) what becomes of the labelled columns,
+//! and must account for every occurrence that the arbiter counted. What is not accounted for is a
 //! [`facts::Violation`], never a pass.
 
 mod arbiter;
@@ -14,12 +14,12 @@ pub mod facts;
 mod fingerprint;
 mod found;
 pub mod functions;
+mod lineage;
 pub mod names;
 mod parse;
 mod reach;
 mod resolve;
 pub mod settings;
-mod shape;
 mod statement;
 pub mod views;
 

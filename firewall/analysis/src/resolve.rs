@@ -8,14 +8,16 @@ use crate::arbiter::Seen;
 use crate::arbiter::seen::{ColumnRef, Item, Place, RelationRef, StoreColumn, Value};
 use crate::builtin;
 use crate::catalog::{Catalog, ColumnId, Relation};
-use crate::facts::{Access, Kind, Rule};
-use crate::found::{Candidate, Found, Hit, Hits};
+use crate::facts::{Access, Kind, Predicate, Rule};
+use crate::found::{Candidate, Found, Hit, Hits, OpenStore};
 use crate::names::SessionNames;
-use crate::reach::{Marked, Reach, Why};
+use crate::reach::{Index, Marked, Reach, Why};
 
 pub(crate) struct Resolved<'s, 'a, 'c> {
     pub seen: &'s Seen<'a>,
     pub catalog: &'c Catalog,
+    pub session: &'c SessionNames,
+    index: &'c Index,
     /// For each relation name: what it may be.
     pub candidates: Vec<SmallVec<[&'c Relation; 2]>>,
     pub hot: Vec<bool>,
@@ -29,10 +31,12 @@ pub(crate) struct Resolved<'s, 'a, 'c> {
 const SYSTEM_COLUMNS: [&str; 6] = ["ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"];
 
 impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
-    pub(crate) fn new(seen: &'s Seen<'a>, catalog: &'c Catalog, session: &SessionNames) -> Self {
+    pub(crate) fn new(seen: &'s Seen<'a>, catalog: &'c Catalog, index: &'c Index, session: &'c SessionNames) -> Self {
         let mut resolved = Self {
             seen,
             catalog,
+            session,
+            index,
             candidates: Vec::with_capacity(seen.relations.len()),
             hot: vec![false; seen.relations.len()],
             fresh: seen.relations.iter().map(|r| r.cte.is_none() && session.contains(r.name)).collect(),
@@ -50,7 +54,8 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
                 }
             }
             let texts = !catalog.sensitive_texts.is_empty();
-            let hot = found.iter().any(|r| catalog.index().of(r.oid).is_some_and(|reach| reach.reads_hot(texts)));
+            let own = relation.cte.is_none() && !session.marked(relation.name).is_empty();
+            let hot = own || found.iter().any(|r| index.of(r.oid).is_some_and(|reach| reach.reads_hot(texts)));
             if let Some(slot) = resolved.hot.get_mut(at) {
                 *slot = hot;
             }
@@ -97,12 +102,14 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
     }
 
     pub(crate) fn marked(&self, relation: usize) -> impl Iterator<Item = &'c Marked> + use<'_, 's, 'a, 'c> {
+        let own = self.seen.relations.get(relation).filter(|r| r.cte.is_none()).map(|r| self.session.marked(r.name));
         self.candidates
             .get(relation)
             .into_iter()
             .flatten()
-            .filter_map(|r| self.catalog.index().of(r.oid))
+            .filter_map(|r| self.index.of(r.oid))
             .flat_map(|reach| &reach.columns)
+            .chain(own.into_iter().flatten())
             // Definitions matter only if some of them tell of labelled columns.
             .filter(|marked| marked.why != Why::Text || !self.catalog.sensitive_texts.is_empty())
     }
@@ -168,7 +175,7 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
         if item.join {
             return self.under(item.relations.clone());
         }
-        for column in self.seen.columns.get(columns).unwrap_or_default().iter().filter(|column| column.place.output) {
+        for column in self.seen.columns.get(columns).unwrap_or_default() {
             for hit in if column.star { self.starred(column) } else { self.named(column) } {
                 if !hits.contains(&hit) {
                     hits.push(hit);
@@ -309,11 +316,35 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
         false
     }
 
+    /// The relation whose name stands there.
+    pub(crate) fn relation_at(&self, position: usize) -> Option<usize> {
+        self.seen.relations.iter().position(|relation| relation.position == position)
+    }
+
+    /// Statements whose tree the lineage follows. Others are judged by where the names stand.
+    fn is_explainable(&self) -> bool {
+        matches!(
+            self.seen.kind,
+            Kind::Select
+                | Kind::Insert
+                | Kind::Update
+                | Kind::Delete
+                | Kind::Merge
+                | Kind::Declare
+                | Kind::Prepare
+                | Kind::Explain
+                | Kind::CopyOut
+                | Kind::CreateTableAs
+        )
+    }
+
     /// One column reference: what it reaches, and what rule applies.
-    fn column(&self, column: &ColumnRef<'a>, found: &mut Found) {
+    fn column(&self, at: usize, column: &ColumnRef<'a>, found: &mut Found) {
         if column.star {
-            return self.star(column, found);
+            return self.star(at, column, found);
         }
+        // The name of a field, or one that stands in a list of names.
+        let explainable = self.is_explainable() && !column.field && column.position != usize::MAX;
         let Some(last) = column.parts.last() else {
             return;
         };
@@ -322,7 +353,7 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
         let known_name = !named.is_empty();
         for (id, why) in &named {
             match why {
-                Why::Label(label) if column.place.output && *label != builtin::STATISTICS => {}
+                Why::Label(label) if explainable && *label != builtin::STATISTICS => {}
                 Why::Label(label) => found.violation(*id, *label, column.place, column.position),
                 Why::Text if column.place.text => {}
                 Why::Text => found.catalog_text(*id, column.position),
@@ -337,8 +368,8 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
             .filter(|(_, why)| matches!(why, Why::Label(label) if *label != builtin::STATISTICS))
             .copied()
             .collect();
-        if column.place.output && !hits.is_empty() {
-            found.candidates.push(Candidate { position: column.position, hits, place: column.place });
+        if explainable && !hits.is_empty() {
+            found.candidates.push(Candidate { column: at, position: column.position, hits, place: column.place });
         }
         // A whole row, by the name of its table or alias.
         let row = match qualifier {
@@ -402,11 +433,11 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
         }
     }
 
-    fn star(&self, column: &ColumnRef<'a>, found: &mut Found) {
+    fn star(&self, at: usize, column: &ColumnRef<'a>, found: &mut Found) {
         let mut candidates = Hits::new();
         for (id, why) in self.starred(column) {
             match why {
-                Why::Label(label) if column.place.output && label != builtin::STATISTICS => {
+                Why::Label(label) if self.is_explainable() && label != builtin::STATISTICS => {
                     candidates.push((id, why));
                 }
                 Why::Label(label) => {
@@ -424,7 +455,12 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
             }
         }
         if !candidates.is_empty() {
-            found.candidates.push(Candidate { position: column.position, hits: candidates, place: column.place });
+            let place = if column.place.rule == Rule::Derived && !column.place.output {
+                Place::of(Rule::WholeRow, "*")
+            } else {
+                column.place
+            };
+            found.candidates.push(Candidate { column: at, position: column.position, hits: candidates, place });
         }
     }
 
@@ -434,8 +470,16 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
         for relation in 0..self.seen.relations.len() {
             self.whole_relation(relation, &mut found);
         }
-        for column in &self.seen.columns {
-            self.column(column, &mut found);
+        for (at, column) in self.seen.columns.iter().enumerate() {
+            self.column(at, column, &mut found);
+        }
+        for (relation, name) in &self.seen.arbiters {
+            // Whether a row was inserted tells whether the value was there.
+            for marked in self.marked(*relation).filter(|marked| &*marked.name == *name) {
+                if let Why::Label(label) | Why::Row(_, label) = marked.why {
+                    found.filter((marked.id, label), Predicate::Equality, "ON CONFLICT", usize::MAX);
+                }
+            }
         }
         // email(u): a column in function notation.
         for function in &self.seen.functions {
@@ -457,7 +501,7 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
         let Some(relation) = self.seen.relations.get(at) else {
             return;
         };
-        let index = self.catalog.index();
+        let index = self.index;
         for candidate in self.candidates.get(at).into_iter().flatten() {
             if candidate.system && !matches!(relation.access, Access::Read | Access::Lock) {
                 found.other(Rule::Admin, "write to a system catalog", relation.position);
@@ -514,7 +558,7 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
         };
         if candidate.ruled {
             let place = Place::of(Rule::View, "rule");
-            for reach in candidate.write_reaches.iter().filter_map(|oid| self.catalog.index().of(*oid)) {
+            for reach in candidate.write_reaches.iter().filter_map(|oid| self.index.of(*oid)) {
                 for marked in &reach.columns {
                     if let Why::Label(label) | Why::Row(_, label) = marked.why {
                         found.violation(marked.id, label, place, relation.position);
@@ -558,9 +602,9 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
     fn merges(&self, found: &mut Found) {
         for merge in &self.seen.merges {
             for name in &merge.names {
-                for (id, why) in self.tainted(name) {
-                    if let Why::Label(label) | Why::Row(_, label) = why {
-                        found.violation(id, label, Place::filter("USING"), usize::MAX);
+                for hit in self.tainted(name) {
+                    if matches!(hit.1, Why::Label(_) | Why::Row(..)) && !found.merges.contains(&hit) {
+                        found.merges.push(hit);
                     }
                 }
             }
@@ -590,7 +634,7 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
                     holders.count() > 1
                 };
                 if shared {
-                    found.violation(id, label, Place::filter("NATURAL JOIN"), usize::MAX);
+                    found.filter((id, label), Predicate::Any, "NATURAL JOIN", usize::MAX);
                 }
             }
         }
@@ -599,19 +643,11 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
     fn ordinals(&self, found: &mut Found) {
         for ordinal in &self.seen.ordinals {
             let place = Place::filter(ordinal.construct);
-            for column in ordinal.columns.iter().filter_map(|at| self.seen.columns.get(*at)) {
+            for (at, column) in ordinal.columns.iter().filter_map(|at| Some((*at, self.seen.columns.get(*at)?))) {
                 let mut reached = Found::default();
-                self.column(column, &mut reached);
+                self.column(at, column, &mut reached);
                 for candidate in reached.candidates {
-                    if column.star {
-                        found.ordinals.push(Candidate { position: ordinal.position, hits: candidate.hits, place });
-                    } else {
-                        for (id, why) in candidate.hits {
-                            if let Why::Label(label) = why {
-                                found.violation(id, label, place, ordinal.position);
-                            }
-                        }
-                    }
+                    found.ordinals.push(Candidate { position: ordinal.position, place, ..candidate });
                 }
                 let text = self.named(column).iter().any(|(_, why)| *why == Why::Text);
                 if text {
@@ -642,12 +678,12 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
                     Why::Text => continue,
                 };
                 if self.seen.kind == Kind::Explain {
-                    found.violation(marked.id, label, Place::filter("EXPLAIN"), store.position);
+                    found.filter((marked.id, label), Predicate::Any, "EXPLAIN", store.position);
                     continue;
                 }
-                if self.seen.conflicts.contains(&store.relation) {
-                    // Whether a row was inserted tells whether the value was there.
-                    found.violation(marked.id, label, Place::filter("ON CONFLICT"), store.position);
+                if store.value != Value::Default && self.is_constrained(marked.id) {
+                    // Whether the row was taken tells whether the value was there, or is there elsewhere.
+                    found.filter((marked.id, label), Predicate::Equality, "a constraint", store.position);
                 }
                 match store.value {
                     Value::Parameter(number) => {
@@ -662,17 +698,24 @@ impl<'s, 'a, 'c> Resolved<'s, 'a, 'c> {
                         found.violation(marked.id, label, place, store.position);
                     }
                     Value::Literal { token: false } | Value::Default => found.stored(marked.id, label, store.access),
-                    Value::Column if self.seen.items.iter().all(|item| item.base) => {
-                        found.stored(marked.id, label, store.access);
-                    }
-                    // A column of a subquery, of VALUES or of a function can be any literal or parameter.
-                    Value::Column | Value::Other => {
-                        let place = Place::of(Rule::StoredExpression, "stored expression");
-                        found.violation(marked.id, label, place, store.position);
-                    }
+                    // Of unlabelled columns, or another expression: the lineage knows.
+                    Value::Column | Value::Other => found.stores.push(OpenStore {
+                        relation: store.relation,
+                        column: marked.id,
+                        label,
+                        access: store.access,
+                        position: store.position,
+                    }),
                 }
             }
         }
+    }
+}
+
+impl Resolved<'_, '_, '_> {
+    /// A constraint compares what is written to the column.
+    fn is_constrained(&self, id: ColumnId) -> bool {
+        self.catalog.by_oid(id.relation).is_some_and(|relation| relation.constrained.contains(&id.attnum))
     }
 }
 

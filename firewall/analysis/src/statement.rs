@@ -1,4 +1,4 @@
-//! One statement's facts: the arbiter's sets, resolved, judged, and explained by the shape where it can allow more.
+//! One statement's facts: the arbiter's sets, resolved, judged, and explained by the lineage where it can allow more.
 
 use crate::arbiter::seen::{ColumnRef, FunctionRef, NameRef, Place};
 use crate::arbiter::{self, Seen};
@@ -7,18 +7,18 @@ use crate::catalog::Catalog;
 use crate::facts::{Access, Kind, Output, RelationUse, Rule, Statement, Use};
 use crate::found::{Found, known};
 use crate::functions::{self, Class};
+use crate::lineage::{self, Explained};
 use crate::names::SessionNames;
 use crate::reach::Why;
 use crate::resolve::Resolved;
 use crate::settings;
-use crate::shape;
 
 /// Judges what the arbiter saw.
 pub(crate) fn judge(text: &str, mut seen: Seen<'_>, catalog: &Catalog, session: &SessionNames) -> Statement {
     let mut effect = std::mem::take(&mut seen.effect);
     let own_violations = std::mem::take(&mut seen.violations);
     let seen = seen;
-    let resolved = Resolved::new(&seen, catalog, session);
+    let resolved = Resolved::new(&seen, catalog, catalog.index(), session);
 
     let mut found = Found::default();
     if resolved.any_hot && seen.relations.len() > arbiter::MAX_RELATIONS {
@@ -48,27 +48,16 @@ pub(crate) fn judge(text: &str, mut seen: Seen<'_>, catalog: &Catalog, session: 
         found.other(Rule::Parser, "syntax that this server reads otherwise", position);
     }
 
-    let mut outputs = None;
-    if !found.candidates.is_empty() || (seen.query && !found.columns.is_empty()) {
-        outputs = shape::explain(text, &resolved, &mut found);
-    }
-    // What is left of them was not accounted for.
-    for candidate in std::mem::take(&mut found.candidates) {
-        let place = arbiter::seen::Place::of(Rule::Parser, candidate.place.construct);
-        for (id, why) in candidate.hits {
-            if let crate::reach::Why::Label(label) = why {
-                found.violation(id, label, place, candidate.position);
-            }
-        }
-    }
-    for ordinal in std::mem::take(&mut found.ordinals) {
-        for (id, why) in ordinal.hits {
-            if let crate::reach::Why::Label(label) = why {
-                found.violation(id, label, ordinal.place, ordinal.position);
-            }
-        }
-    }
-    outputs = with_texts(outputs, &seen, texts, !catalog.sensitive_texts.is_empty(), &mut found);
+    let open = !found.candidates.is_empty()
+        || !found.stores.is_empty()
+        || !found.merges.is_empty()
+        || !found.ordinals.is_empty()
+        || (seen.query && !found.columns.is_empty())
+        || (resolved.any_hot && seen.kind == Kind::CreateTableAs);
+    let explained = if open { lineage::explain(text, &resolved, &mut found) } else { Explained::default() };
+    let unexplained = found.refuse_unexplained();
+    let Explained { outputs, mut described, created, .. } = explained;
+    let mut outputs = with_texts(outputs, &seen, texts, !catalog.sensitive_texts.is_empty(), &mut found);
 
     if seen.kind == Kind::CopyOut
         && let Some(names) = &seen.copy_table
@@ -76,6 +65,9 @@ pub(crate) fn judge(text: &str, mut seen: Seen<'_>, catalog: &Catalog, session: 
         outputs = copied(names, &resolved, catalog);
     }
 
+    if outputs.as_ref().is_none_or(|outputs| outputs.len() != described.len()) {
+        described.clear();
+    }
     let mut relations = Vec::with_capacity(resolved.candidates.len());
     let mut taints = false;
     for (relation, candidates) in seen.relations.iter().zip(&resolved.candidates) {
@@ -91,13 +83,17 @@ pub(crate) fn judge(text: &str, mut seen: Seen<'_>, catalog: &Catalog, session: 
         }
     }
     if let crate::facts::Effect::Catalog { creates } = &mut effect {
-        // What would hold labelled columns is refused; no one may take its name for harmless.
         let labelled = found
             .columns
             .iter()
-            .any(|used| matches!(used.how, Use::Violation(_) | Use::Derived { .. } | Use::Filter { .. }));
-        if labelled {
-            creates.clear();
+            .any(|used| matches!(used.how, Use::Violation(_) | Use::Derived { .. } | Use::Filter { .. } | Use::Output));
+        match created {
+            Some(created) if seen.kind == Kind::CreateTableAs && (created.columns.is_some() || !labelled) => {
+                *creates = vec![created];
+            }
+            // What would hold labelled columns, which ones is not known: no one may take its name for harmless.
+            _ if labelled => creates.clear(),
+            _ => {}
         }
     }
     if seen.depth > arbiter::MAX_DEPTH && !found.columns.is_empty() {
@@ -113,13 +109,13 @@ pub(crate) fn judge(text: &str, mut seen: Seen<'_>, catalog: &Catalog, session: 
         columns: found.columns,
         violations: found.violations,
         outputs,
-        described: Vec::new(),
+        described,
         stored_parameters: found.parameters,
         copy_out: seen.copy_out.clone().map(Box::new),
         effect,
         writes: seen.writes,
         taints,
-        unexplained: false,
+        unexplained,
     }
 }
 

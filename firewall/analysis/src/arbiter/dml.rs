@@ -55,15 +55,12 @@ impl<'a> Walker<'a> {
                 base: true,
                 join: false,
             });
-            if conflict.infer().is_none_or(|infer| infer.index_elems().is_empty()) {
-                self.seen.conflicts.push(target);
-            }
             if let Some(infer) = conflict.infer() {
                 for element in infer.index_elems() {
                     if let Node::IndexElem(element) = element
                         && let Some(name) = element.name()
                     {
-                        self.named_column(name, Place::filter("ON CONFLICT"));
+                        self.seen.arbiters.push((target, name));
                     }
                     self.expression(element, Place::filter("ON CONFLICT"));
                 }
@@ -238,18 +235,25 @@ impl<'a> Walker<'a> {
                     access: Access::Update,
                     column: StoreColumn::Named(column.name().unwrap_or_default()),
                     position: offset(column.location),
-                    value: Value::Other,
+                    value: if column.indirection().is_empty() {
+                        let inserted = usize::try_from(named - 1).ok().and_then(|at| clause.values().get(at));
+                        value_of(if inserts { inserted.unwrap_or(Node::None) } else { column.val() })
+                    } else {
+                        Value::Other
+                    },
                 });
                 self.expression(column.val(), Place::of(Rule::Flow, "MERGE"));
             }
             if inserts && named == 0 && !clause.values().is_empty() {
-                self.seen.stores.push(Store {
-                    relation: target,
-                    access: Access::Update,
-                    column: StoreColumn::All,
-                    position: usize::MAX,
-                    value: Value::Other,
-                });
+                for (index, value) in clause.values().iter().enumerate() {
+                    self.seen.stores.push(Store {
+                        relation: target,
+                        access: Access::Update,
+                        column: StoreColumn::At(index),
+                        position: usize::MAX,
+                        value: value_of(value),
+                    });
+                }
             }
             for value in clause.values() {
                 self.expression(value, Place::of(Rule::Flow, "MERGE"));

@@ -260,7 +260,11 @@ impl<'a> Walker<'a> {
         } else {
             bare
         };
+        let first = self.seen.columns.len();
         self.expression(target.val(), place);
+        if let Some(name) = target.name() {
+            self.seen.renames.extend((first..self.seen.columns.len()).map(|at| (name, at)));
+        }
         None
     }
 

@@ -1,5 +1,6 @@
 //! What the arbiter saw in one statement: plain data that borrows names from the parse tree, no decision.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use smallvec::SmallVec;
@@ -11,7 +12,7 @@ use crate::facts::{Access, CopyOut, CopySource, Effect, Kind, Rule, Violation};
 pub(crate) struct Place {
     pub rule: Rule,
     pub construct: &'static str,
-    /// Bare in a select list (or RETURNING) whose values reach only the outermost one: allowed if the shape agrees.
+    /// Bare in a select list (or RETURNING) whose values reach only the outermost one.
     pub output: bool,
     /// The value of a catalog text here reaches the client unchanged, or is only tested for NULL.
     pub text: bool,
@@ -169,8 +170,8 @@ pub(crate) struct Seen<'a> {
     pub merges: Vec<Merge<'a>>,
     pub ordinals: Vec<Ordinal>,
     pub stores: Vec<Store<'a>>,
-    /// Targets of INSERT … ON CONFLICT where any unique constraint may be the one.
-    pub conflicts: Vec<usize>,
+    /// Columns whose values ON CONFLICT compares: (target's index, name).
+    pub arbiters: Vec<(usize, &'a str)>,
     /// Outermost select list: which items are catalog text, if there is no star in it.
     pub text_outputs: Option<Vec<bool>>,
     /// There is a star in it.
@@ -180,13 +181,17 @@ pub(crate) struct Seen<'a> {
     pub writes: bool,
     /// Deepest nesting of the parse tree.
     pub depth: usize,
+    /// Terms of AND and OR: one list here, nested in the second parser's tree.
+    pub terms: usize,
+    /// What the second parser would misread, and means nothing to the lineage.
+    pub blanks: Vec<Range<usize>>,
     /// Something that servers before this version read otherwise, and where.
     pub newer_syntax: Option<(u32, usize)>,
     /// A MERGE inserts: what it leaves out gets its default.
     pub merge_inserts: bool,
     /// A function stands in FROM without an alias: its name may be any qualifier.
     pub unnamed_functions: bool,
-    /// It returns rows that the shape can explain.
+    /// It returns rows that the lineage can explain.
     pub query: bool,
     /// COPY … TO.
     pub copy_out: Option<CopyOut>,
@@ -211,13 +216,15 @@ impl<'a> Seen<'a> {
             merges: Vec::new(),
             ordinals: Vec::new(),
             stores: Vec::new(),
-            conflicts: Vec::new(),
+            arbiters: Vec::new(),
             text_outputs: None,
             starred: false,
             violations: Vec::new(),
             effect: Effect::None,
             writes: false,
             depth: 0,
+            terms: 0,
+            blanks: Vec::new(),
             newer_syntax: None,
             merge_inserts: false,
             unnamed_functions: false,
@@ -233,6 +240,21 @@ impl<'a> Seen<'a> {
             Some(Ok(CopySource::Query(query))) => query.clone(),
             _ => self.range.clone(),
         }
+    }
+
+    /// The statement's text as the second parser can read it: every position is the same.
+    pub(crate) fn readable<'t>(&self, text: &'t str, base: usize) -> Cow<'t, str> {
+        if self.blanks.is_empty() {
+            return Cow::Borrowed(text);
+        }
+        let mut bytes = text.as_bytes().to_vec();
+        for blank in &self.blanks {
+            let Some(start) = blank.start.checked_sub(base) else { continue };
+            if let Some(bytes) = bytes.get_mut(start..start + blank.len()) {
+                bytes.fill(b' ');
+            }
+        }
+        String::from_utf8(bytes).map_or(Cow::Borrowed(text), Cow::Owned)
     }
 
     pub(crate) fn newer(&mut self, version: u32, position: usize) {

@@ -138,6 +138,10 @@ impl<'a> Walker<'a> {
                     self.expression(arm, Place { text: place.text, ..within(inner, "COALESCE") });
                 }
             }
+            Node::BoolExpr(terms) => {
+                self.seen.terms += terms.args().len();
+                self.generic(node, inner);
+            }
             Node::NullTest(test) => {
                 // Whether a definition exists is no secret.
                 self.expression(test.arg(), Place { text: true, tested: true, ..within(inner, "IS NULL") });
@@ -349,6 +353,7 @@ impl<'a> Walker<'a> {
         } else {
             None
         };
+        self.unreadable(relation);
         self.seen.relations.push(RelationRef {
             schema,
             name,
@@ -358,6 +363,25 @@ impl<'a> Walker<'a> {
             may_miss: false,
         });
         self.seen.relations.len() - 1
+    }
+
+    /// ONLY before a table's name, and `*` behind it: the second parser takes them for something else.
+    fn unreadable(&mut self, relation: &'a nodes::RangeVar) {
+        let at = offset(relation.location);
+        if relation.inh {
+            let end = at + name_len(self.text.get(at..).unwrap_or_default());
+            let rest = self.text.get(end..).unwrap_or_default();
+            let blank = rest.len() - rest.trim_ascii_start().len();
+            if rest.trim_ascii_start().starts_with('*') {
+                self.seen.blanks.push(end + blank..end + blank + 1);
+            }
+            return;
+        }
+        let before = self.text.get(..at).unwrap_or_default().trim_ascii_end();
+        let start = before.len().saturating_sub(4);
+        if before.get(start..).is_some_and(|word| word.eq_ignore_ascii_case("only")) {
+            self.seen.blanks.push(start..before.len());
+        }
     }
 
     /// `relation [AS alias [(names)]]`
@@ -415,4 +439,15 @@ pub(super) fn within(place: Place, construct: &'static str) -> Place {
         Rule::Filter | Rule::Flow | Rule::Copy | Rule::StoredExpression | Rule::Ddl => Place { output: false, ..place },
         _ => Place { rule: Rule::Derived, construct, output: false, text: place.text, tested: place.tested },
     }
+}
+
+/// Bytes of the qualified name that a text begins with.
+fn name_len(text: &str) -> usize {
+    let mut quoted = false;
+    let part = |c: char| c == '_' || c == '.' || c == '$' || c.is_alphanumeric();
+    let end = text.find(|c: char| {
+        quoted ^= c == '"';
+        !(quoted || c == '"' || part(c))
+    });
+    end.unwrap_or(text.len())
 }
