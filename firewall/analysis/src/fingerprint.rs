@@ -7,6 +7,38 @@ const LITERAL: u64 = 0x3f;
 /// The fingerprint of a text.
 pub fn fingerprint(text: &[u8]) -> u64 {
     let mut state = State { hash: SEED, list: List::None };
+    lex(text, &mut state);
+    state.finish()
+}
+
+/// The literals of a text as they are written, quotes included. The same value written otherwise is another literal.
+pub fn literals(text: &[u8], found: impl FnMut(&[u8])) {
+    lex(text, &mut Literals(found));
+}
+
+/// Takes what the text is made of, in order.
+trait Lexemes {
+    fn literal(&mut self, literal: &[u8]);
+    fn word(&mut self, word: &[u8]);
+    fn symbol(&mut self, symbol: u8);
+}
+
+struct Literals<F>(F);
+
+impl<F: FnMut(&[u8])> Lexemes for Literals<F> {
+    fn literal(&mut self, literal: &[u8]) {
+        // Not a parameter.
+        if !matches!(literal, [b'$', b'0'..=b'9', ..]) {
+            (self.0)(literal);
+        }
+    }
+
+    fn word(&mut self, _: &[u8]) {}
+
+    fn symbol(&mut self, _: u8) {}
+}
+
+fn lex(text: &[u8], into: &mut impl Lexemes) {
     let mut rest = text;
     while let Some((&first, tail)) = rest.split_first() {
         rest = match class(first) {
@@ -16,32 +48,32 @@ pub fn fingerprint(text: &[u8]) -> u64 {
                 let (word, after) = split(rest, len);
                 match (word, after.first()) {
                     ([b'e' | b'E' | b'b' | b'B' | b'x' | b'X' | b'n' | b'N'], Some(b'\'')) => {
-                        state.literal();
-                        let escapes = matches!(word, [b'e' | b'E']);
-                        quoted(after, b'\'', escapes)
+                        literal(rest, quoted(after, b'\'', matches!(word, [b'e' | b'E'])), into)
                     }
                     _ => {
-                        state.word(word);
+                        into.word(word);
                         after
                     }
                 }
             }
             Class::Digit => {
-                state.literal();
                 let len = span(rest, |b| matches!(class(b), Class::Word | Class::Digit) || b == b'.');
-                split(rest, len).1
+                literal(rest, split(rest, len).1, into)
             }
-            Class::Quote => {
-                state.literal();
-                quoted(rest, b'\'', false)
-            }
+            Class::Quote => literal(rest, quoted(rest, b'\'', false), into),
             Class::Name => {
                 let after = quoted(rest, b'"', false);
                 let len = rest.len() - after.len();
-                state.word(split(rest, len).0);
+                into.word(split(rest, len).0);
                 after
             }
-            Class::Dollar => dollar(rest, &mut state),
+            Class::Dollar => match dollar(rest) {
+                Some(after) => literal(rest, after, into),
+                None => {
+                    into.symbol(b'$');
+                    tail
+                }
+            },
             Class::Other => match (first, tail.first()) {
                 (b'-', Some(b'-')) => {
                     let len = span(rest, |b| b != b'\n');
@@ -49,18 +81,22 @@ pub fn fingerprint(text: &[u8]) -> u64 {
                 }
                 (b'/', Some(b'*')) => comment(rest),
                 (b'.', Some(b'0'..=b'9')) => {
-                    state.literal();
                     let len = span(tail, |b| matches!(class(b), Class::Word | Class::Digit));
-                    split(tail, len).1
+                    literal(rest, split(tail, len).1, into)
                 }
                 _ => {
-                    state.symbol(first);
+                    into.symbol(first);
                     tail
                 }
             },
         };
     }
-    state.finish()
+}
+
+/// The literal at the start of `bytes`, up to `after`.
+fn literal<'a>(bytes: &[u8], after: &'a [u8], into: &mut impl Lexemes) -> &'a [u8] {
+    into.literal(split(bytes, bytes.len() - after.len()).0);
+    after
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -123,19 +159,27 @@ impl State {
         }
     }
 
-    /// Literals after the first of a comma-separated run leave no trace.
-    fn literal(&mut self) {
-        if self.list != List::Comma {
-            self.mix(LITERAL);
-        }
-        self.list = List::Literal;
-    }
-
     fn settle(&mut self) {
         if self.list == List::Comma {
             self.mix(u64::from(b','));
         }
         self.list = List::None;
+    }
+
+    fn finish(mut self) -> u64 {
+        self.settle();
+        self.mix(0);
+        self.hash
+    }
+}
+
+impl Lexemes for State {
+    /// Literals after the first of a comma-separated run leave no trace.
+    fn literal(&mut self, _: &[u8]) {
+        if self.list != List::Comma {
+            self.mix(LITERAL);
+        }
+        self.list = List::Literal;
     }
 
     fn symbol(&mut self, symbol: u8) {
@@ -162,12 +206,6 @@ impl State {
         }
         // The length keeps words apart from each other and from symbols.
         self.mix(folded(u64::from_le_bytes(last)) ^ (0x100 + word.len() as u64).rotate_right(12));
-    }
-
-    fn finish(mut self) -> u64 {
-        self.settle();
-        self.mix(0);
-        self.hash
     }
 }
 
@@ -204,29 +242,26 @@ fn quoted(bytes: &[u8], quote: u8, escapes: bool) -> &[u8] {
     }
 }
 
-/// `$1`, `$$…$$`, `$tag$…$tag$`, or a lone dollar.
-fn dollar<'a>(bytes: &'a [u8], state: &mut State) -> &'a [u8] {
+/// What follows `$1`, `$$…$$` or `$tag$…$tag$`; `None`: a lone dollar.
+fn dollar(bytes: &[u8]) -> Option<&[u8]> {
     let tail = split(bytes, 1).1;
     if tail.first().is_some_and(u8::is_ascii_digit) {
-        state.literal();
-        return split(tail, span(tail, |b| b.is_ascii_digit())).1;
+        return Some(split(tail, span(tail, |b| b.is_ascii_digit())).1);
     }
     let tag = span(tail, |b| matches!(class(b), Class::Word | Class::Digit));
     let (opening, body) = split(bytes, tag + 2);
     if opening.last() != Some(&b'$') || opening.len() != tag + 2 {
-        state.symbol(b'$');
-        return tail;
+        return None;
     }
-    state.literal();
     let mut at = 0;
     while let Some(offset) = body.get(at..).and_then(|b| b.iter().position(|b| *b == b'$')) {
         at += offset;
         if body.get(at..).is_some_and(|b| b.starts_with(opening)) {
-            return split(body, at + opening.len()).1;
+            return Some(split(body, at + opening.len()).1);
         }
         at += 1;
     }
-    &[]
+    Some(&[])
 }
 
 /// What follows a (nested) comment.
@@ -298,5 +333,22 @@ mod tests {
         {
             f(text);
         }
+    }
+
+    #[test]
+    fn literals_are_found_as_written() {
+        let of = |text: &str| {
+            let mut found = Vec::new();
+            super::literals(text.as_bytes(), |literal| found.push(String::from_utf8_lossy(literal).into_owned()));
+            found
+        };
+        assert_eq!(
+            of(
+                "select \"a'b\" /* 'c' */ from t1 where x = 'it''s' and y in (1, 2.5, .5) -- 'd'\n or z = $1 or w = $q$e$q$"
+            ),
+            ["'it''s'", "1", "2.5", ".5", "$q$e$q$"]
+        );
+        assert_eq!(of("E'a\\'b' x'ff' n'c' 'open"), ["E'a\\'b'", "x'ff'", "n'c'", "'open"]);
+        assert_eq!(of("a$1 $ $"), [""; 0]);
     }
 }

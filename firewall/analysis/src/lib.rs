@@ -28,7 +28,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub use arbiter::{MAX_DEPTH, MAX_TEXT, SyntaxError};
 pub use catalog::{Catalog, Column, ColumnId, LabelId, Relation, text_hash};
 pub use facts::{Analysis, Statement};
-pub use fingerprint::fingerprint;
+pub use fingerprint::{fingerprint, literals};
 pub use names::SessionNames;
 pub use reach::Reached;
 

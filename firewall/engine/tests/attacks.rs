@@ -507,6 +507,7 @@ fn limited(limits: Limits) -> Session {
         )),
         audit_healthy: Arc::new(std::sync::atomic::AtomicBool::new(true)),
         limits,
+        budget: ringfence_policy::Budgets::new().for_client("api"),
     })
 }
 

@@ -313,6 +313,7 @@ fn config(restricted: bool) -> SessionConfig {
         presenter: Arc::clone(&fixed.presenter),
         audit_healthy: Arc::new(AtomicBool::new(true)),
         limits: Limits::default(),
+        budget: ringfence_policy::Budgets::new().for_client("fuzz"),
     }
 }
 

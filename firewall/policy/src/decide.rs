@@ -199,6 +199,11 @@ impl ClientPolicy {
         self.labels.get(usize::from(label.0)).map_or(Filter::None, |l| l.filter)
     }
 
+    /// Different values of some label are counted.
+    pub fn counts_values(&self) -> bool {
+        self.labels.iter().any(|label| label.values_per_hour.is_some())
+    }
+
     fn derived_from(&self, label: LabelId, droppable: bool) -> Handling {
         self.labels
             .get(usize::from(label.0))
@@ -423,7 +428,7 @@ impl Question<'_> {
         }
         match (self.statement.kind, used.access) {
             // The columns say more, where they are known.
-            (Kind::CopyOut, Access::Read) if self.statement.outputs.is_none() => {
+            (Kind::CopyOut, Access::Read) if self.statement.copy_out.is_none() => {
                 if let Some((column, label)) = self.protected(relation, |_| false) {
                     return Some(refusal::copy(self.client, self.catalog, column, label));
                 }

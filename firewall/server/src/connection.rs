@@ -236,6 +236,7 @@ async fn establish(admitted: Admitted, shared: &Arc<Shared>) -> Option<Establish
 }
 
 fn session(view: View, shared: &Shared) -> Session {
+    let budget = shared.budgets.for_client(&view.client.name);
     Session::new(SessionConfig {
         client: view.client,
         world: view.world,
@@ -243,6 +244,7 @@ fn session(view: View, shared: &Shared) -> Session {
         presenter: Arc::clone(&shared.presenter),
         limits: shared.limits,
         audit_healthy: Arc::clone(&shared.audit_healthy),
+        budget,
     })
 }
 

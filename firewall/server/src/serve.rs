@@ -146,6 +146,7 @@ async fn serve(config: Config) -> Result<(), ServeError> {
         generation: AtomicU64::new(0),
         limiter: Limiter::new(),
         cancel_keys: CancelKeys::new(),
+        budgets: ringfence_policy::Budgets::new(),
     });
     worlds.announce_to(&shared);
     let hooks = Arc::new(Hooks { shared: shared.clone(), worlds: worlds.clone(), metrics: metrics.clone() });

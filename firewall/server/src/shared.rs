@@ -14,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use ringfence_cipher::Presenter;
-use ringfence_policy::ClientPolicy;
+use ringfence_policy::{Budgets, ClientPolicy};
 use zeroize::Zeroizing;
 
 use crate::auth::limiter::Limiter;
@@ -39,6 +39,8 @@ pub struct Shared {
     pub presenter: Arc<Presenter>,
     pub plans: Arc<PlanCache>,
     pub limits: Limits,
+    /// What clients have spent of their hourly limits.
+    pub budgets: Budgets,
     /// False while audit lines cannot be written; the engine then refuses what must not go unrecorded.
     pub audit_healthy: Arc<AtomicBool>,
     /// Raised after every change of policy or catalog (see [`Shared::changed`]); connections that see a new number ask

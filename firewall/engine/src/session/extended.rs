@@ -79,7 +79,7 @@ impl Session {
         if head.portal == own::REFUSED_PORTAL {
             return Ok(self.refuse(now, &reserved(), Some(&plan), plan.fingerprint, false));
         }
-        if self.stores_labelled(head.statement) {
+        if self.reads_parameters(head.statement) {
             if header.body > self.config.limits.handled_row {
                 let refusal = too_long(self.config.limits.handled_row);
                 return Ok(self.refuse(now, &refusal, Some(&plan), plan.fingerprint, false));
@@ -91,6 +91,13 @@ impl Session {
             }
             let message = fe::Bind::parse(body)?;
             if let Some(refusal) = self.written_token(&plan, prepared.statement, &message) {
+                return Ok(self.refuse(now, &refusal, Some(&plan), plan.fingerprint, false));
+            }
+            let guessed = self.source(&prepared).ok().and_then(|source| {
+                self.guessed_literals(now, &prepared, &source)
+                    .or_else(|| self.guessed_parameters(now, &source, &message))
+            });
+            if let Some(refusal) = guessed {
                 return Ok(self.refuse(now, &refusal, Some(&plan), plan.fingerprint, false));
             }
         }

@@ -226,7 +226,9 @@ impl Session {
             fe::BIND => match fe::BindHead::read(have)? {
                 None if have.len() >= header.body => header.body,
                 None => have.len() + 1,
-                Some(head) if self.stores_labelled(head.statement) && header.body <= self.config.limits.handled_row => {
+                Some(head)
+                    if self.reads_parameters(head.statement) && header.body <= self.config.limits.handled_row =>
+                {
                     header.body
                 }
                 Some(_) => 0,

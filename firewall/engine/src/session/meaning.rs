@@ -206,7 +206,12 @@ impl Session {
         })
     }
 
-    pub(super) fn stores_labelled(&self, statement: &[u8]) -> bool {
+    /// A Bind of this statement is decided by its values.
+    pub(super) fn reads_parameters(&self, statement: &[u8]) -> bool {
+        self.restricted() && (self.stores_labelled(statement) || self.counts_parameters(statement))
+    }
+
+    fn stores_labelled(&self, statement: &[u8]) -> bool {
         self.restricted()
             && self.statements.get(fe::name_key(statement)).is_some_and(|prepared| {
                 prepared

@@ -6,6 +6,7 @@ mod decide;
 mod endings;
 mod extended;
 mod frontend;
+mod guesses;
 mod meaning;
 mod message;
 mod outcome;
@@ -21,7 +22,7 @@ use std::time::Instant;
 
 use ringfence_analysis::SessionNames;
 use ringfence_cipher::Presenter;
-use ringfence_policy::ClientPolicy;
+use ringfence_policy::{ClientBudget, ClientPolicy, Meter};
 use ringfence_wire::WireError;
 
 use crate::Event;
@@ -49,6 +50,8 @@ pub struct SessionConfig {
     /// False while audit lines cannot be written.
     pub audit_healthy: Arc<AtomicBool>,
     pub limits: Limits,
+    /// What the client has spent of its limits, by all its connections.
+    pub budget: Arc<ClientBudget>,
 }
 
 /// Bounds of one session, in bytes unless said otherwise.
@@ -147,6 +150,8 @@ pub struct Session {
     refreshing: Option<RefreshReason>,
     need: Option<Need>,
     events: std::collections::VecDeque<Event>,
+    /// What this session has taken of the client's limits.
+    meter: Meter,
     /// Values that became NULL because they could not be presented.
     unpresentable: u64,
     /// Times that the server named a labelled column that the analysis had not seen.
@@ -240,6 +245,7 @@ struct Settings {
 impl Session {
     pub fn new(config: SessionConfig) -> Self {
         Self {
+            meter: Meter::new(Arc::clone(&config.budget)),
             config,
             statements: Table::default(),
             portals: Table::default(),

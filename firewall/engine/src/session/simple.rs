@@ -81,6 +81,10 @@ impl Session {
             let prepared = Prepared::of(&plan, at);
             match self.source(&prepared) {
                 Ok(source) => {
+                    if let Some(refusal) = self.guessed_literals(now, &prepared, &source) {
+                        self.forget(&running.names);
+                        return Ok(self.refuse(now, &refusal, Some(&plan), plan.fingerprint, true));
+                    }
                     self.apply(&prepared, &source, &mut running.names);
                     running.sources.push(source);
                 }

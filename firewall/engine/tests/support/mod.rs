@@ -26,9 +26,11 @@ columns:
   public.users: { credit_card: pci, email: pii, password_hash: secret }
 roles:
   default: { pci: { mask: last4 }, pii: plain, secret: drop }
+  limited: { pci: { handling: plain, values_per_hour: 3 }, pii: plain, secret: drop }
   operator: { pci: plain, pii: plain, secret: plain, admin: true }
 clients:
   api: { roles: [default] }
+  limited: { roles: [limited] }
   operator: { roles: [operator] }
 ";
 
@@ -91,6 +93,7 @@ pub fn session_in(client: &str, world: Arc<World>) -> Session {
         presenter: Arc::new(Presenter::new(MasterKey::from_bytes(&std::array::from_fn(|at| at as u8)).expect("key"))),
         audit_healthy: Arc::new(AtomicBool::new(true)),
         limits: ringfence_engine::Limits::default(),
+        budget: ringfence_policy::Budgets::new().for_client(client),
     })
 }
 

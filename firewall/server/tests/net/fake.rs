@@ -117,6 +117,7 @@ impl Firewall {
             plans: Arc::new(PlanCache::new(1 << 20)),
             limits: Limits::default(),
             audit_healthy: Arc::new(AtomicBool::new(true)),
+            budgets: ringfence_policy::Budgets::new(),
             generation: AtomicU64::new(0),
             limiter: Limiter::new(),
             cancel_keys: CancelKeys::new(),

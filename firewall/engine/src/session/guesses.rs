@@ -1,0 +1,85 @@
+//! Guesses: what a client compares protected values with counts like values that it was shown (soundness 2).
+//!
+//! Counted are the literals and parameters of a statement that filters by a label with `values_per_hour`, all of them:
+//! which one stands next to the column is not asked. What a statement makes up by itself (`generate_series`) is not seen.
+
+use std::time::Instant;
+
+use ringfence_analysis::LabelId;
+use ringfence_analysis::facts::Use;
+use ringfence_policy::Refusal;
+use ringfence_wire::frontend as fe;
+use smallvec::SmallVec;
+
+use super::Session;
+use crate::names::Prepared;
+
+type Labels = SmallVec<[LabelId; 2]>;
+
+impl Session {
+    /// Charges for the literals of a statement and of the one that it runs by name. The refusal if they are too many.
+    pub(super) fn guessed_literals(&mut self, now: Instant, written: &Prepared, source: &Prepared) -> Option<Refusal> {
+        let labels = self.guessed(source);
+        if labels.is_empty() {
+            return None;
+        }
+        let mut refusal = None;
+        let same = written.plan.as_ref().map(|p| p.text.as_ptr()) == source.plan.as_ref().map(|p| p.text.as_ptr());
+        for prepared in std::iter::once(source).chain((!same).then_some(written)) {
+            let Some(plan) = &prepared.plan else { continue };
+            let range = plan.statement(prepared.statement).map(|s| s.range.clone()).unwrap_or_default();
+            ringfence_analysis::literals(plan.text.get(range).unwrap_or_default(), |literal| {
+                refusal = refusal.take().or_else(|| self.charge(now, &labels, literal));
+            });
+        }
+        refusal
+    }
+
+    /// Charges for the parameters that a statement is bound with.
+    pub(super) fn guessed_parameters(
+        &mut self,
+        now: Instant,
+        source: &Prepared,
+        message: &fe::Bind<'_>,
+    ) -> Option<Refusal> {
+        let labels = self.guessed(source);
+        if labels.is_empty() {
+            return None;
+        }
+        message.parameters().flatten().find_map(|value| self.charge(now, &labels, value))
+    }
+
+    /// The parameters of this statement count as guesses.
+    pub(super) fn counts_parameters(&self, statement: &[u8]) -> bool {
+        if !self.config.client.counts_values() {
+            return false;
+        }
+        let Some(prepared) = self.statements.get(fe::name_key(statement)) else { return false };
+        self.source(prepared).is_ok_and(|source| !self.guessed(&source).is_empty())
+    }
+
+    /// Labels that the statement filters by, and whose values are counted.
+    fn guessed(&self, source: &Prepared) -> Labels {
+        let client = &self.config.client;
+        let statement = source.plan.as_ref().and_then(|plan| plan.statement(source.statement));
+        if client.observe || !client.counts_values() {
+            return Labels::new();
+        }
+        let mut labels = Labels::new();
+        for used in statement.into_iter().flat_map(|s| &s.columns) {
+            let limited = client.labels.get(usize::from(used.label.0)).is_some_and(|l| l.values_per_hour.is_some());
+            if limited && matches!(used.how, Use::Filter { .. } | Use::Violation(_)) && !labels.contains(&used.label) {
+                labels.push(used.label);
+            }
+        }
+        labels
+    }
+
+    fn charge(&mut self, now: Instant, labels: &Labels, value: &[u8]) -> Option<Refusal> {
+        let client = &self.config.client;
+        labels
+            .iter()
+            .find_map(|label| self.meter.value(client, *label, value, now).err())
+            .map(|spent| spent.refusal(&client.name))
+    }
+}
