@@ -50,6 +50,9 @@ pub(crate) struct Found {
     pub ordinals: Vec<Candidate>,
     /// Columns that `JOIN … USING` may compare.
     pub merges: Vec<Hit>,
+    /// A function that is called writes, or reaches labelled relations: its diagnostics can quote rows.
+    pub calls_taint: bool,
+    pub calls_write: bool,
     /// Stored expressions.
     pub stores: Vec<OpenStore>,
     pub parameters: SmallVec<[(u16, ColumnId, LabelId); 2]>,
@@ -141,6 +144,18 @@ impl Found {
                 self.violation(*id, *label, place, position);
             }
         }
+    }
+
+    /// Something reaches the column in ways that only its name tells.
+    pub(crate) fn reached(
+        &mut self,
+        (column, label): (ColumnId, LabelId),
+        rule: Rule,
+        construct: &str,
+        position: usize,
+    ) {
+        let how = Use::Violation(Violation { rule, construct: construct.into(), position: known(position) });
+        self.used(ColumnUse { column, label, how });
     }
 
     pub(crate) fn other(&mut self, rule: Rule, construct: &str, position: usize) {

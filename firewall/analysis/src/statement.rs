@@ -2,7 +2,6 @@
 
 use crate::arbiter::seen::{ColumnRef, FunctionRef, NameRef, Place};
 use crate::arbiter::{self, Seen};
-use crate::bodies;
 use crate::catalog::Catalog;
 use crate::facts::{Access, Kind, Output, RelationUse, Rule, Statement, Use};
 use crate::found::{Found, known};
@@ -69,7 +68,7 @@ pub(crate) fn judge(text: &str, mut seen: Seen<'_>, catalog: &Catalog, session: 
         described.clear();
     }
     let mut relations = Vec::with_capacity(resolved.candidates.len());
-    let mut taints = false;
+    let mut taints = found.calls_taint;
     for (relation, candidates) in seen.relations.iter().zip(&resolved.candidates) {
         for candidate in candidates {
             let one = RelationUse { oid: candidate.oid, access: relation.access };
@@ -113,7 +112,7 @@ pub(crate) fn judge(text: &str, mut seen: Seen<'_>, catalog: &Catalog, session: 
         stored_parameters: found.parameters,
         copy_out: seen.copy_out.clone().map(Box::new),
         effect,
-        writes: seen.writes,
+        writes: seen.writes || found.calls_write,
         taints,
         unexplained,
     }
@@ -203,9 +202,17 @@ fn function(call: &FunctionRef<'_>, catalog: &Catalog, text: &str, found: &mut F
             continue;
         }
         defined = true;
-        if !bodies::harmless(function, catalog) {
+        let reached = catalog.reached(function.oid);
+        found.calls_write |= reached.writes;
+        found.calls_taint |= reached.writes || !reached.columns.is_empty();
+        if reached.opaque.is_some() {
             refuse(found);
             return false;
+        }
+        // Whoever sees all that its body reaches may see what it makes of it.
+        let construct = format!("function {}", call.name);
+        for (column, label) in &reached.columns {
+            found.reached((*column, *label), Rule::Function, &construct, call.position);
         }
     }
     if call.schema.is_some_and(|schema| schema != "pg_catalog") {

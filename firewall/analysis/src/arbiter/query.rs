@@ -157,6 +157,7 @@ impl<'a> Walker<'a> {
 
     /// One SELECT without its ORDER BY; notes which column each select-list item is.
     fn select(&mut self, select: &'a nodes::SelectStmt, place: QueryPlace, targets: &mut SmallVec<[Option<usize>; 8]>) {
+        let table = self.table_command(select);
         let from = self.seen.relations.len();
         for item in select.from_clause() {
             self.range_item(item, place.bare.output);
@@ -194,6 +195,11 @@ impl<'a> Walker<'a> {
             let before = (self.seen.functions.len(), self.seen.columns.len());
             self.exposed.clear();
             targets.push(self.target(target, bare, from.clone()));
+            if let (Some(position), Some(Some(at))) = (table, targets.last())
+                && let Some(column) = self.seen.columns.get_mut(*at)
+            {
+                column.position = position;
+            }
             exposed.extend(target.name().or_else(|| implied_name(target.val())));
             if place.outermost {
                 starred |= targets
@@ -234,6 +240,20 @@ impl<'a> Walker<'a> {
             }
         }
         self.exposed = exposed;
+    }
+
+    /// `TABLE name` is `SELECT * FROM name`; its star has no place in the text but that word's.
+    fn table_command(&mut self, select: &'a nodes::SelectStmt) -> Option<usize> {
+        let Node::RangeVar(relation) = select.from_clause().iter().next()? else { return None };
+        let Node::ColumnRef(star) = select.target_list().iter().next()?.val() else { return None };
+        if star.location >= 0 {
+            return None;
+        }
+        let at = offset(relation.location);
+        let only = if relation.inh { None } else { self.word_before(at, "only") };
+        let word = self.word_before(only.map_or(at, |only| only.start), "table")?;
+        self.edit(word.clone(), "SELECT * FROM");
+        Some(word.start)
     }
 
     /// Whether anything from these marks on is a catalog text in a place where its value is the output.

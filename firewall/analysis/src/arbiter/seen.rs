@@ -153,6 +153,13 @@ pub(crate) struct Store<'a> {
     pub value: Value,
 }
 
+/// Bytes of the text, and what the second parser reads instead.
+#[derive(Debug)]
+pub(crate) struct Edit {
+    pub range: Range<usize>,
+    pub instead: &'static str,
+}
+
 #[derive(Debug)]
 pub(crate) struct Seen<'a> {
     pub range: Range<usize>,
@@ -183,8 +190,8 @@ pub(crate) struct Seen<'a> {
     pub depth: usize,
     /// Terms of AND and OR: one list here, nested in the second parser's tree.
     pub terms: usize,
-    /// What the second parser would misread, and means nothing to the lineage.
-    pub blanks: Vec<Range<usize>>,
+    /// What the second parser would misread, and the same in words that it knows; in order.
+    pub edits: Vec<Edit>,
     /// Something that servers before this version read otherwise, and where.
     pub newer_syntax: Option<(u32, usize)>,
     /// A MERGE inserts: what it leaves out gets its default.
@@ -224,7 +231,7 @@ impl<'a> Seen<'a> {
             writes: false,
             depth: 0,
             terms: 0,
-            blanks: Vec::new(),
+            edits: Vec::new(),
             newer_syntax: None,
             merge_inserts: false,
             unnamed_functions: false,
@@ -242,19 +249,21 @@ impl<'a> Seen<'a> {
         }
     }
 
-    /// The statement's text as the second parser can read it: every position is the same.
-    pub(crate) fn readable<'t>(&self, text: &'t str, base: usize) -> Cow<'t, str> {
-        if self.blanks.is_empty() {
-            return Cow::Borrowed(text);
+    /// The bytes of `range` as the second parser can read them.
+    pub(crate) fn readable<'t>(&self, text: &'t str, range: &Range<usize>) -> Option<Cow<'t, str>> {
+        let mut rest = range.start;
+        let mut readable = String::new();
+        for edit in self.edits.iter().filter(|edit| range.contains(&edit.range.start)) {
+            readable.push_str(text.get(rest..edit.range.start)?);
+            readable.push_str(edit.instead);
+            rest = edit.range.end;
         }
-        let mut bytes = text.as_bytes().to_vec();
-        for blank in &self.blanks {
-            let Some(start) = blank.start.checked_sub(base) else { continue };
-            if let Some(bytes) = bytes.get_mut(start..start + blank.len()) {
-                bytes.fill(b' ');
-            }
+        let tail = text.get(rest..range.end)?;
+        if readable.is_empty() {
+            return Some(Cow::Borrowed(tail));
         }
-        String::from_utf8(bytes).map_or(Cow::Borrowed(text), Cow::Owned)
+        readable.push_str(tail);
+        Some(Cow::Owned(readable))
     }
 
     pub(crate) fn newer(&mut self, version: u32, position: usize) {

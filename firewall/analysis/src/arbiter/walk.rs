@@ -373,14 +373,26 @@ impl<'a> Walker<'a> {
             let rest = self.text.get(end..).unwrap_or_default();
             let blank = rest.len() - rest.trim_ascii_start().len();
             if rest.trim_ascii_start().starts_with('*') {
-                self.seen.blanks.push(end + blank..end + blank + 1);
+                self.edit(end + blank..end + blank + 1, "");
             }
             return;
         }
-        let before = self.text.get(..at).unwrap_or_default().trim_ascii_end();
-        let start = before.len().saturating_sub(4);
-        if before.get(start..).is_some_and(|word| word.eq_ignore_ascii_case("only")) {
-            self.seen.blanks.push(start..before.len());
+        if let Some(only) = self.word_before(at, "only") {
+            self.edit(only, "");
+        }
+    }
+
+    /// The word that ends before `at`, white space aside, if it is `word`.
+    pub(super) fn word_before(&self, at: usize, word: &str) -> Option<Range<usize>> {
+        let before = self.text.get(..at)?.trim_ascii_end();
+        let start = before.len().checked_sub(word.len())?;
+        before.get(start..)?.eq_ignore_ascii_case(word).then_some(start..before.len())
+    }
+
+    pub(super) fn edit(&mut self, range: Range<usize>, instead: &'static str) {
+        // One that stands elsewhere than the walk goes is left out, and the statement is not explained.
+        if self.seen.edits.len() < 32 && self.seen.edits.last().is_none_or(|last| last.range.end <= range.start) {
+            self.seen.edits.push(super::seen::Edit { range, instead });
         }
     }
 

@@ -70,7 +70,7 @@ struct Words {
 
 struct Lineage<'r, 's, 'a, 'c> {
     resolved: &'r Resolved<'s, 'a, 'c>,
-    positions: Positions,
+    positions: Positions<'s>,
     /// The queries around the place that is being read, outermost first.
     levels: Vec<Scope>,
     /// Common table expressions in scope, innermost last; `None`: not read yet.
@@ -114,11 +114,11 @@ pub(crate) fn explain(text: &str, resolved: &Resolved<'_, '_, '_>, found: &mut F
     let Some(own_text) = text.get(range.clone()) else { return Explained::default() };
     // Parsing, walking and dropping recurse.
     arbiter::with_deep_stack(resolved.seen.depth, resolved.seen.terms, || {
-        let readable = resolved.seen.readable(own_text, range.start);
+        let Some(readable) = resolved.seen.readable(text, &range) else { return Explained::default() };
         let Some(statement) = parse::statement(&readable) else { return Explained::default() };
         let mut lineage = Lineage {
             resolved,
-            positions: Positions::new(&readable, range.start),
+            positions: Positions::new(&readable, range.start, &resolved.seen.edits),
             levels: Vec::new(),
             ctes: Vec::new(),
             visits: HashMap::default(),

@@ -31,9 +31,9 @@ impl Lineage<'_, '_, '_, '_> {
             // Nothing is returned but the plan.
             self.explaining = true;
             let result = self.outermost(statement);
-            let unread = |columns: Columns| columns.unread();
-            result.returned.map(unread);
-            result.created.map(|(_, _, columns)| columns.unread());
+            for columns in result.returned.into_iter().chain(result.created.map(|(_, _, columns)| columns)) {
+                columns.unread();
+            }
             return nothing();
         }
         if let Statement::CreateTable(create) = statement {

@@ -95,7 +95,7 @@ impl Lineage<'_, '_, '_, '_> {
             if *label == builtin::STATISTICS {
                 continue;
             }
-            let at = known(value.at).or_else(|| Some(self.resolved.seen.range.start));
+            let at = known(value.at).or(Some(self.resolved.seen.range.start));
             if self.explaining {
                 // A plan shows what the server knows of the values.
                 if self.known.insert((*column, *label, 3, Arc::clone(&self.words.explain))) {
