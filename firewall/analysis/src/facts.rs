@@ -289,6 +289,12 @@ pub struct CopyFraming {
     pub force_quote: ForceQuote,
 }
 
+impl CopyFormat {
+    pub fn is_binary(self) -> bool {
+        self == Self::Binary
+    }
+}
+
 /// `FORCE_QUOTE` of COPY.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum ForceQuote {

@@ -22,6 +22,8 @@ pub struct Event {
     pub verdict: Verdict,
     /// Labelled result columns and what was done to them.
     pub handled: Arc<[HandledColumn]>,
+    /// What the detectors found in unlabelled columns.
+    pub detections: Arc<[Detection]>,
     /// From the client's message to the end of the server's answer.
     pub duration: Duration,
 }
@@ -32,6 +34,48 @@ pub struct HandledColumn {
     pub label: LabelId,
     /// `plain`, `mask`, `tokenize`, `encrypt`, `drop`.
     pub handling: &'static str,
+}
+
+/// Values of one unlabelled result column that look like protected data. Of long results, samples are looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Detection {
+    pub shape: Shape,
+    /// As the server names it; `None` for a computed one.
+    pub column: Option<ColumnId>,
+    /// Place in the result, from 0.
+    pub position: usize,
+    /// Rows, of those that were looked at.
+    pub rows: u64,
+}
+
+/// What a value looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// A payment card's number.
+    Pan,
+    /// A password hash.
+    Hash,
+    PrivateKey,
+}
+
+impl Shape {
+    /// For the audit log and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pan => "pan",
+            Self::Hash => "hash",
+            Self::PrivateKey => "private_key",
+        }
+    }
+
+    /// For messages.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::Pan => "a card number",
+            Self::Hash => "a password hash",
+            Self::PrivateKey => "a private key",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -111,6 +111,21 @@ pub(crate) mod own {
         Cleared(buffer)
     }
 
+    /// The statement under which a COPY is described: no statement of the client's can have this name.
+    pub(crate) const COPY_STATEMENT: &[u8] = b"ringfence copy";
+
+    /// Describes the query that returns what a COPY sends, without running it, and leaves nothing behind but its locks.
+    pub(crate) fn describe_copy<'b>(buffer: &'b mut Vec<u8>, text: &[u8]) -> Cleared<'b> {
+        buffer.clear();
+        // It may have stayed where an error came between.
+        encode::close(buffer, Target::Statement, COPY_STATEMENT);
+        encode::parse(buffer, COPY_STATEMENT, text, &[]);
+        encode::describe(buffer, Target::Statement, COPY_STATEMENT);
+        encode::close(buffer, Target::Statement, COPY_STATEMENT);
+        encode::flush(buffer);
+        Cleared(buffer)
+    }
+
     pub(crate) fn describe_portal<'b>(buffer: &'b mut Vec<u8>, portal: &[u8]) -> Cleared<'b> {
         buffer.clear();
         encode::describe(buffer, Target::Portal, portal);

@@ -17,7 +17,7 @@ mod rewrite;
 pub mod session;
 pub mod world;
 
-pub use event::{Event, HandledColumn, Verdict};
+pub use event::{Detection, Event, HandledColumn, Shape, Verdict};
 pub use gate::Cleared;
 pub use plan::{Plan, PlanCache};
 pub use session::{Fatal, Goodbye, Limits, Need, Peers, Session, SessionConfig};

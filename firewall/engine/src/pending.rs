@@ -9,7 +9,8 @@ use ringfence_analysis::facts::Rule;
 
 use crate::names::{Portal, Prepared, Undo};
 use crate::plan::Plan;
-use crate::rewrite::RowPlan;
+use crate::rewrite::{CopyRewriter, RowPlan};
+use crate::session::CopyDescription;
 
 /// What one message upstream will be answered with.
 #[derive(Debug)]
@@ -67,6 +68,8 @@ pub(crate) enum Expect {
     ProbeSync {
         cycle: u64,
     },
+    /// The description of a COPY that waits for it: Close, Parse, Describe, Close.
+    CopyDescription(Box<CopyDescription>),
     /// CopyDone or CopyFail was sent: nothing is answered; Syncs before it may have been swallowed by COPY.
     CopyEnd,
 }
@@ -86,6 +89,8 @@ pub(crate) struct Running {
     pub(crate) portal: u64,
     /// Row plan of the current statement in a simple query.
     pub(crate) rows: Option<Arc<RowPlan>>,
+    /// Handles the rows of a COPY.
+    pub(crate) copy: Option<Box<CopyRewriter>>,
     pub(crate) started: Instant,
     pub(crate) observed: Option<Rule>,
     /// A CREATE or DROP of names must be known before the next statement is decided.
@@ -295,6 +300,7 @@ impl Expect {
             Self::DescribeStatement { prepared: Some(prepared) }
             | Self::DescribePortal { prepared: Some(prepared), .. } => of(&prepared.plan),
             Self::Execute(running) | Self::Query { running, .. } => of(&running.plan),
+            Self::CopyDescription(asked) => asked.plan.text.len(),
             Self::Refused(refused) => of(&refused.plan) + refused.reply.len(),
             _ => 0,
         }

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use quick_cache::sync::Cache;
 use quick_cache::{Equivalent, Weighter};
-use ringfence_analysis::facts::{Analysis, Kind, Rule, Statement};
+use ringfence_analysis::facts::{Analysis, Rule, Statement};
 use ringfence_analysis::{SessionNames, SyntaxError, analyse};
 use ringfence_policy::{ClientPolicy, Decision, Refusal, decide};
 
@@ -66,12 +66,8 @@ impl Plan {
                 return plan;
             }
         }
-        plan.decisions = plan
-            .analysis
-            .statements
-            .iter()
-            .map(|statement| unhandled_copy(statement, decide(client, &world.catalog, statement)))
-            .collect();
+        plan.decisions =
+            plan.analysis.statements.iter().map(|statement| decide(client, &world.catalog, statement)).collect();
         plan.refusal = plan.decisions.iter().enumerate().find_map(|(at, decision)| match decision {
             Decision::Refuse(refusal) => Some((at, refusal.clone())),
             Decision::Pass | Decision::Handle => None,
@@ -115,20 +111,6 @@ impl Plan {
             .sum();
         512 + 2 * self.text.len() + 64 * self.decisions.len() + statements
     }
-}
-
-/// Rows of COPY are sent as they are: where one would have to be handled, there is no COPY.
-fn unhandled_copy(statement: &Statement, decision: Decision) -> Decision {
-    if statement.kind != Kind::CopyOut || decision != Decision::Handle {
-        return decision;
-    }
-    Decision::Refuse(Refusal {
-        rule: Rule::Copy,
-        sqlstate: "42501",
-        message: String::from("COPY would send columns that are not plain for this client"),
-        hint: Some(String::from("Use SELECT: its rows are handled.")),
-        position: None,
-    })
 }
 
 fn not_utf8() -> Refusal {

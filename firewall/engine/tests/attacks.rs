@@ -351,7 +351,7 @@ fn a_portal_older_than_the_policy_is_judged_by_the_new_one() {
 version: 1
 labels: { pci: {} }
 columns: { public.transactions: { description: pci } }
-roles: { default: { pci: drop } }
+roles: { default: { pci: refuse } }
 clients: { api: { roles: [default] } }
 ";
     let policy = ringfence_policy::parse(text, "classification.yaml").expect("valid");

@@ -59,7 +59,8 @@ fn guesses_in_the_text_are_counted() {
     query(&mut stage, "select id from users where credit_card = 'c'").unwrap();
     let refused = query(&mut stage, "select id from users where credit_card = 'd'").unwrap_err();
     assert!(refused.contains("C53400\0"), "{refused}");
-    for part in ["client \"limited\"", "role \"limited\"", "3 different values of label pci", "Rule budget.", "minutes"] {
+    for part in ["client \"limited\"", "role \"limited\"", "3 different values of label pci", "Rule budget.", "minutes"]
+    {
         assert!(refused.contains(part), "{refused}");
     }
     // What was asked before may be asked again, and what needs no value may be asked at any time.

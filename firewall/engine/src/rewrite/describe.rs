@@ -2,30 +2,79 @@
 //!
 //! The server's word decides (soundness 9, 10): a column that it names is handled by that column's label, whatever
 //! the analysis thought. A column without origin is plain only if the analysis proved that it reaches nothing
-//! that this client may not see. Everything else withholds the rows.
+//! that this client may not see, and handled if it proved which columns' values it carries. Everything else withholds
+//! the rows.
 
 use std::sync::Arc;
 
 use ringfence_analysis::facts::{Output, Rule, Statement};
-use ringfence_analysis::{Catalog, ColumnId, LabelId, builtin};
-use ringfence_policy::{Carrier, ClientPolicy, Handling, Refusal, carrier};
+use ringfence_analysis::{Catalog, ColumnId, LabelId};
+use ringfence_cipher::present::Format;
+use ringfence_cipher::{Presenter, ValueType};
+use ringfence_policy::{Carrier, ClientPolicy, Filter, Handling, Refusal, carrier};
 use ringfence_wire::backend::{Field, RowDescription};
 use ringfence_wire::encode;
 
+use super::origin::{self, Column};
 use super::value::Treatment;
 use crate::event::HandledColumn;
-use ringfence_cipher::{Presenter, ValueType};
 
 /// What to do with the rows of one described result.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct RowPlan {
-    /// Columns to change, by position, ascending. Empty: rows pass untouched.
-    pub(crate) treatments: Vec<(usize, Treatment)>,
+    /// Columns that are changed, counted or looked at, by position, ascending. Empty: rows pass untouched.
+    pub(crate) work: Vec<Work>,
     pub(crate) handled: Arc<[HandledColumn]>,
     /// The rows must not be sent.
     pub(crate) withheld: Option<Refusal>,
     /// The server named a labelled column that the analysis had not seen.
     pub(crate) disagreement: bool,
+    /// Some column has a label: the rows count against the client's budget.
+    pub(crate) labelled: bool,
+    /// Columns for the detectors, by position, ascending.
+    pub(crate) watched: Vec<Watched>,
+}
+
+/// One column's part in every row.
+#[derive(Debug)]
+pub(crate) struct Work {
+    pub(crate) position: usize,
+    pub(crate) treatment: Option<Treatment>,
+    /// Its values count against the label's budget.
+    pub(crate) counted: Option<Counted>,
+}
+
+/// A label whose values are counted, and the format of the array whose elements they are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Counted {
+    pub(super) label: LabelId,
+    pub(super) elements: Option<Format>,
+}
+
+/// An unlabelled column of text, for the detectors.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    pub(crate) position: usize,
+    /// As the server names it.
+    pub(crate) column: Option<ColumnId>,
+}
+
+impl RowPlan {
+    /// Some column is not sent as it came.
+    pub(crate) fn changes(&self) -> bool {
+        self.work.iter().any(|work| work.treatment.is_some())
+    }
+
+    /// Some column is sent, but not as it came.
+    pub(crate) fn shows(&self) -> bool {
+        let hidden = |work: &Work| matches!(work.treatment, None | Some(Treatment::Null));
+        !self.work.iter().all(hidden)
+    }
+
+    /// Every row must be read: something is changed, counted, or blocked.
+    pub(crate) fn must_be_read(&self, client: &ClientPolicy) -> bool {
+        !self.work.is_empty() || (self.labelled && client.rows_per_hour.is_some())
+    }
 }
 
 pub(crate) enum RowDecision {
@@ -45,148 +94,57 @@ pub(crate) struct Judge<'a> {
     pub(crate) own_relations: bool,
 }
 
-pub(crate) fn decide_rows(
-    judge: &Judge<'_>,
-    description: &RowDescription<'_>,
-    statement: Option<&Statement>,
-) -> RowDecision {
-    let mut plan = RowPlan { treatments: Vec::new(), handled: Arc::from([]), withheld: None, disagreement: false };
+/// `fields`: the description's, in order; of `statement`, whose rows they are, perhaps nothing is known.
+pub(crate) fn decide_rows(judge: &Judge<'_>, fields: &[Field<'_>], statement: Option<&Statement>) -> RowDecision {
+    let mut plan = RowPlan::default();
     let mut handled = Vec::new();
-    let outputs = statement.and_then(|s| s.outputs.as_deref());
-    let count_differs = outputs.is_some_and(|outputs| outputs.len() != description.len());
-    for (at, field) in description.fields().enumerate() {
-        let expected = if count_differs { None } else { outputs.and_then(|outputs| outputs.get(at)) };
-        let verdict = if field.table_oid == 0 {
-            without_origin(judge, statement, expected)
-        } else {
-            match with_origin(judge, &field, expected) {
-                Some(verdict) => verdict,
-                None if !judge.fresh => return RowDecision::Unknown,
-                // Nobody else's uncommitted table can be seen, and nothing labelled can flow into an own one. But a
-                // cursor can outlive the table that it was read from.
-                None if judge.own_relations => match without_origin(judge, statement, expected) {
-                    Column::Plain => Column::Plain,
-                    _ => Column::Withheld(unknown_origin()),
-                },
-                None => Column::Withheld(unknown_origin()),
+    let outputs = statement.and_then(|s| s.outputs.as_deref()).filter(|outputs| outputs.len() == fields.len());
+    for (position, field) in fields.iter().enumerate() {
+        let expected: Option<&Output> = outputs.and_then(|outputs| outputs.get(position));
+        let mut work = Work { position, treatment: None, counted: None };
+        match origin::judge(judge, field, statement, expected) {
+            Column::Plain => {
+                if judge.client.restricted && is_text(judge.catalog, field.type_oid) {
+                    let column = ColumnId { relation: field.table_oid, attnum: field.attnum };
+                    plan.watched.push(Watched { position, column: (field.table_oid != 0).then_some(column) });
+                }
+                continue;
             }
-        };
-        match verdict {
-            Column::Plain => {}
-            Column::Treated(treatment) => plan.treatments.push((at, treatment)),
-            Column::Labelled(column, label) => {
-                let handling = judge.client.handling(label);
-                plan.disagreement |= !expects(statement, column);
-                match treatment(judge, &field, column, label, handling) {
-                    Ok(treatment) => {
-                        handled.push(HandledColumn {
-                            column,
-                            label,
-                            handling: treatment.as_ref().map_or("plain", Treatment::name),
-                        });
-                        plan.treatments.extend(treatment.map(|treatment| (at, treatment)));
-                    }
+            Column::CatalogText => work.treatment = Some(Treatment::CatalogText),
+            Column::Value { sources, handling } => {
+                let Some((column, label)) = origin::deciding(judge.client, &sources, &handling) else { continue };
+                if field.table_oid != 0 && sources.first().is_some_and(|s| s.0.relation == field.table_oid) {
+                    plan.disagreement |= sources.first().is_some_and(|s| origin::is_surprise(statement, expected, *s));
+                }
+                match treatment(judge, field, column, label, &handling) {
+                    Ok(treatment) => work.treatment = treatment,
                     Err(refusal) => plan.withheld = Some(refusal),
                 }
+                plan.labelled = true;
+                work.counted = counted(judge, field, label);
+                let handling = work.treatment.as_ref().map_or("plain", Treatment::name);
+                handled.push(HandledColumn { column, label, handling });
+            }
+            Column::Derived(labels) => {
+                plan.labelled = true;
+                work.treatment = Some(Treatment::Null);
+                // There is no one column to name.
+                let nowhere = ColumnId { relation: 0, attnum: 0 };
+                handled.extend(labels.into_iter().map(|label| HandledColumn {
+                    column: nowhere,
+                    label,
+                    handling: "drop",
+                }));
             }
             Column::Withheld(refusal) => plan.withheld = Some(refusal),
+            Column::Unknown => return RowDecision::Unknown,
+        }
+        if work.treatment.is_some() || work.counted.is_some() {
+            plan.work.push(work);
         }
     }
     plan.handled = handled.into();
     RowDecision::Decided(plan)
-}
-
-enum Column {
-    Plain,
-    Treated(Treatment),
-    Labelled(ColumnId, LabelId),
-    Withheld(Refusal),
-}
-
-/// A column that the server names. `None`: the snapshot does not know it.
-fn with_origin(judge: &Judge<'_>, field: &Field<'_>, expected: Option<&Output>) -> Option<Column> {
-    let relation = judge.catalog.by_oid(field.table_oid)?;
-    if field.attnum <= 0 {
-        // ctid and the like, or the row as a whole.
-        let labelled = relation.columns.iter().filter_map(|c| c.label).find(|&l| !judge.client.is_plain(l));
-        return Some(match labelled {
-            Some(label) if !relation.system => Column::Withheld(Refusal {
-                rule: Rule::SystemColumn,
-                sqlstate: "42501",
-                message: format!(
-                    "system columns and whole rows of {}.{} may not be read by client \"{}\": it has columns with label {}",
-                    relation.schema,
-                    relation.name,
-                    judge.client.name,
-                    label_name(judge.client, label)
-                ),
-                hint: Some(String::from("Name the columns that you need.")),
-                position: None,
-            }),
-            _ => Column::Plain,
-        });
-    }
-    let column = relation.columns.iter().find(|c| c.attnum == field.attnum)?;
-    let id = ColumnId { relation: relation.oid, attnum: column.attnum };
-    Some(match column.label {
-        Some(label) if label == builtin::CATALOG_TEXT => {
-            if judge.client.restricted {
-                Column::Treated(Treatment::CatalogText)
-            } else {
-                Column::Plain
-            }
-        }
-        Some(label) => Column::Labelled(id, label),
-        None => match expected {
-            // The analysis saw a labelled column here; the server names another one.
-            Some(Output::Bare(candidates)) if candidates.iter().any(|(_, l)| !judge.client.is_plain(*l)) => {
-                // A view's column carries the view's own origin; labels spread to views by lineage only later, and
-                // until then statements over such views are refused before they get here.
-                Column::Withheld(disagreement())
-            }
-            Some(Output::CatalogText) if judge.client.restricted => Column::Treated(Treatment::CatalogText),
-            _ => Column::Plain,
-        },
-    })
-}
-
-/// A column that the server computed, or whose origin it lost.
-fn without_origin(judge: &Judge<'_>, statement: Option<&Statement>, expected: Option<&Output>) -> Column {
-    if !judge.client.restricted {
-        return Column::Plain;
-    }
-    let Some(statement) = statement else {
-        return Column::Withheld(disagreement());
-    };
-    match expected {
-        Some(Output::CatalogText) => Column::Treated(Treatment::CatalogText),
-        Some(Output::Free) => Column::Plain,
-        Some(Output::Bare(candidates) | Output::Carried(candidates)) => {
-            if candidates.iter().all(|(_, label)| judge.client.is_plain(*label)) {
-                Column::Plain
-            } else {
-                Column::Withheld(disagreement())
-            }
-        }
-        Some(Output::Derived { labels, .. }) => {
-            if labels.iter().all(|label| judge.client.is_plain(*label)) {
-                Column::Plain
-            } else {
-                Column::Withheld(disagreement())
-            }
-        }
-        None => {
-            if statement.columns.iter().all(|used| judge.client.is_plain(used.label)) {
-                Column::Plain
-            } else {
-                Column::Withheld(disagreement())
-            }
-        }
-    }
-}
-
-fn expects(statement: Option<&Statement>, column: ColumnId) -> bool {
-    statement.is_some_and(|s| s.columns.iter().any(|used| used.column == column))
 }
 
 /// `Ok(None)`: plain.
@@ -197,34 +155,34 @@ fn treatment(
     label: LabelId,
     handling: &Handling,
 ) -> Result<Option<Treatment>, Refusal> {
-    let name = || label_name(judge.client, label);
-    let readable = judge.client.labels.get(usize::from(label.0)).is_some_and(|l| l.allow.read);
-    let handling = if readable { handling } else { &Handling::Refuse };
+    let name = judge.client.label_name(label);
     let (carrier, array) = carrier(judge.catalog, field.type_oid);
+    let format = field.format;
+    let presenter = judge.presenter;
+    let tokenize = |kind| Treatment::tokenize(presenter, name, kind, array, format);
     Ok(match carrier.effective(handling) {
         Handling::Plain => None,
-        Handling::Mask(mask) => Some(Treatment::mask(mask.clone(), array, field.format)),
-        Handling::Encrypt => Some(Treatment::encrypt(judge.presenter, &name(), array, field.format)),
+        Handling::Mask(mask) => Some(Treatment::mask(mask.clone(), array, format)),
+        Handling::Encrypt => Some(Treatment::encrypt(presenter, name, array, format)),
+        // Deterministic tokens answer whether two values are equal: only for those who may ask that (soundness 2).
+        Handling::Tokenize if judge.client.filter(label) < Filter::Equality => Some(match carrier {
+            Carrier::Text => Treatment::encrypt(presenter, name, array, format),
+            Carrier::Int2 | Carrier::Int4 | Carrier::Int8 | Carrier::Uuid | Carrier::Other => Treatment::Null,
+        }),
         Handling::Tokenize => Some(match carrier {
-            Carrier::Text => Treatment::tokenize(judge.presenter, &name(), ValueType::Text, array, field.format),
-            Carrier::Int4 => Treatment::tokenize(judge.presenter, &name(), ValueType::Int4, array, field.format),
-            Carrier::Int8 => Treatment::tokenize(judge.presenter, &name(), ValueType::Int8, array, field.format),
-            Carrier::Uuid => Treatment::tokenize(judge.presenter, &name(), ValueType::Uuid, array, field.format),
+            Carrier::Text => tokenize(ValueType::Text),
+            Carrier::Int4 => tokenize(ValueType::Int4),
+            Carrier::Int8 => tokenize(ValueType::Int8),
+            Carrier::Uuid => tokenize(ValueType::Uuid),
             Carrier::Int2 | Carrier::Other => Treatment::Null,
         }),
         Handling::Drop => Some(Treatment::Null),
         Handling::Refuse => {
-            let what = judge.catalog.by_oid(column.relation).map_or_else(
-                || String::from("a column"),
-                |r| {
-                    let column = judge.catalog.column(column).map_or("?", |c| &c.name);
-                    format!("column {}.{}.{}", r.schema, r.name, column)
-                },
-            );
+            let what = origin::column_name(judge.catalog, column);
             return Err(Refusal {
                 rule: Rule::Handling,
                 sqlstate: "42501",
-                message: format!("{what} (label {}) is refused to client \"{}\"", name(), judge.client.name),
+                message: format!("{what} (label {name}) is refused to client \"{}\"", judge.client.name),
                 hint: Some(String::from("Leave the column out, or ask for a role that may see this label.")),
                 position: None,
             });
@@ -232,13 +190,28 @@ fn treatment(
     })
 }
 
+/// The label, if its values are counted for this client.
+fn counted(judge: &Judge<'_>, field: &Field<'_>, label: LabelId) -> Option<Counted> {
+    judge.client.labels.get(usize::from(label.0)).filter(|l| l.values_per_hour.is_some())?;
+    let (_, array) = carrier(judge.catalog, field.type_oid);
+    let format = if field.format == 1 { Format::Binary } else { Format::Text };
+    Some(Counted::new(label, array.then_some(format)))
+}
+
+/// Whether the detectors look at values of this type.
+fn is_text(catalog: &Catalog, type_oid: u32) -> bool {
+    const JSON: [u32; 5] = [114, 199, 3802, 3807, 142];
+    carrier(catalog, type_oid).0 == Carrier::Text || JSON.contains(&type_oid)
+}
+
 /// The description that the client gets: a token column loses its length limit, and a masked name is text.
 pub(crate) fn adjusted_description(out: &mut Vec<u8>, description: &RowDescription<'_>, plan: &RowPlan) {
-    let mut treatments = plan.treatments.iter().peekable();
+    let mut work = plan.work.iter().peekable();
     encode::row_description(
         out,
         description.fields().enumerate().map(|(at, mut field)| {
-            if treatments.next_if(|(position, _)| *position == at).is_some_and(|(_, t)| t.lengthens()) {
+            let treatment = work.next_if(|work| work.position == at).and_then(|work| work.treatment.as_ref());
+            if treatment.is_some_and(Treatment::lengthens) {
                 field.typmod = -1;
                 // char(n) pads and "name" truncates: the value that is sent is neither.
                 match field.type_oid {
@@ -258,31 +231,3 @@ const BPCHAR: u32 = 1042;
 const NAME_ARRAY: u32 = 1003;
 const TEXT_ARRAY: u32 = 1009;
 const BPCHAR_ARRAY: u32 = 1014;
-
-fn label_name(client: &ClientPolicy, label: LabelId) -> Arc<str> {
-    client.labels.get(usize::from(label.0)).map_or_else(|| Arc::from("?"), |l| Arc::clone(&l.name))
-}
-
-pub(crate) fn disagreement() -> Refusal {
-    Refusal {
-        rule: Rule::Origin,
-        sqlstate: "42501",
-        message: String::from(
-            "the server describes the result otherwise than the analysis of the statement; its rows are withheld",
-        ),
-        hint: Some(String::from(
-            "The schema may just have changed: try again. Otherwise select the columns of tables by name.",
-        )),
-        position: None,
-    }
-}
-
-fn unknown_origin() -> Refusal {
-    Refusal {
-        rule: Rule::UnknownRelation,
-        sqlstate: "42501",
-        message: String::from("the result comes from a table that the firewall does not know; its rows are withheld"),
-        hint: Some(String::from("Try again in a moment: the catalog is being read.")),
-        position: None,
-    }
-}

@@ -1,31 +1,31 @@
 //! DataRow: handled columns are replaced, everything between them is copied in one piece.
 
-use ringfence_analysis::{Catalog, text_hash};
-use ringfence_cipher::Presenter;
 use ringfence_wire::WireError;
 use ringfence_wire::backend::DataRow;
 
 use super::describe::RowPlan;
-use super::value::Treatment;
-use crate::literals;
+use super::desk::{Desk, Stop};
 
-/// Appends the rewritten row (with its header) to `out`. Counts values that could not be presented.
-pub(crate) fn rewrite_row(
-    body: &[u8],
-    plan: &RowPlan,
-    presenter: &Presenter,
-    catalog: &Catalog,
-    out: &mut Vec<u8>,
-    unpresentable: &mut u64,
-) -> Result<(), WireError> {
+/// Appends the rewritten row (with its header) to `out`, or nothing if it must not be sent.
+pub(crate) fn rewrite_row(body: &[u8], plan: &RowPlan, desk: &mut Desk<'_>, out: &mut Vec<u8>) -> Result<(), Stop> {
     let frame = out.len();
+    let result = append(body, plan, desk, out);
+    if result.is_err() {
+        out.truncate(frame);
+    }
+    result
+}
+
+fn append(body: &[u8], plan: &RowPlan, desk: &mut Desk<'_>, out: &mut Vec<u8>) -> Result<(), Stop> {
+    let frame = out.len();
+    desk.row(plan)?;
     out.extend_from_slice(b"D\0\0\0\0");
     let mut walk = DataRow::walk(body)?;
     let mut copied = 0;
     let mut at = 0;
-    for (position, treatment) in &plan.treatments {
+    for work in &plan.work {
         // Skip to the column that is handled.
-        while at < *position {
+        while at < work.position {
             if walk.step()?.is_none() {
                 break;
             }
@@ -38,29 +38,10 @@ pub(crate) fn rewrite_row(
         copied = column.end;
         let word = out.len();
         out.extend_from_slice(&(-1_i32).to_be_bytes());
-        let done = match treatment {
-            Treatment::Null => continue,
-            Treatment::CatalogText => {
-                if tells(catalog, value) {
-                    continue;
-                }
-                out.extend_from_slice(value);
-                Ok(())
-            }
-            Treatment::Each(each) => each.apply(presenter, value, out),
-            Treatment::Elements(each) => each.apply_to_elements(presenter, value, out),
-        };
-        match done {
-            Ok(()) => {
-                let length = u32::try_from(out.len() - word - 4).unwrap_or(u32::MAX);
-                if let Some(bytes) = out.get_mut(word..word + 4) {
-                    bytes.copy_from_slice(&length.to_be_bytes());
-                }
-            }
-            // NULL stands there already.
-            Err(_) => {
-                out.truncate(word + 4);
-                *unpresentable += 1;
+        if desk.value(work, value, out)? {
+            let length = u32::try_from(out.len() - word - 4).unwrap_or(u32::MAX);
+            if let Some(bytes) = out.get_mut(word..word + 4) {
+                bytes.copy_from_slice(&length.to_be_bytes());
             }
         }
     }
@@ -73,8 +54,25 @@ pub(crate) fn rewrite_row(
     Ok(())
 }
 
-/// Whether a catalog text is one that belongs to labelled columns, or holds a constant of one.
-fn tells(catalog: &Catalog, text: &[u8]) -> bool {
-    let known = &catalog.sensitive_texts;
-    known.contains(&text_hash(text)) || (!known.is_empty() && literals::hashes(text).any(|hash| known.contains(&hash)))
+/// Looks at the columns that nobody has labelled.
+pub(crate) fn watch_row(body: &[u8], plan: &RowPlan, desk: &mut Desk<'_>) -> Result<(), Stop> {
+    let mut walk = DataRow::walk(body).map_err(Stop::Broken)?;
+    let mut at = 0;
+    for watched in &plan.watched {
+        while at < watched.position && walk.step()?.is_some() {
+            at += 1;
+        }
+        let Some(column) = walk.step()? else { break };
+        at += 1;
+        if let Some(value) = column.value {
+            desk.look(watched, value)?;
+        }
+    }
+    Ok(())
+}
+
+impl From<WireError> for Stop {
+    fn from(error: WireError) -> Self {
+        Self::Broken(error)
+    }
 }

@@ -7,6 +7,7 @@ use ringfence_wire::WireError;
 use ringfence_wire::backend as be;
 use ringfence_wire::frame::Header;
 
+use super::reasons::row_too_large;
 use super::{Fatal, Peers, RowMode, Session, release, server_fault};
 use crate::gate::own;
 use crate::pending::Expect;
@@ -243,14 +244,17 @@ impl Session {
                     }
                     RowMode::Rewrite(_) if header.body > self.config.limits.handled_row => {
                         // What was sent stays; the statement ends with an error.
-                        self.server.rows = RowMode::Withhold;
-                        self.server.oversized = true;
+                        self.stop(row_too_large(self.config.limits.handled_row));
                         Some(false)
                     }
-                    RowMode::Rewrite(_) | RowMode::Undecided => None,
+                    RowMode::Sample(_) if !self.is_sampled(header.body) => {
+                        self.server.row += 1;
+                        Some(true)
+                    }
+                    RowMode::Rewrite(_) | RowMode::Sample(_) | RowMode::Undecided => None,
                 }
             }
-            be::COPY_DATA => Some(!self.server.muted),
+            be::COPY_DATA => self.copy_streams(header.body),
             be::FUNCTION_CALL_RESPONSE if !self.restricted() => Some(true),
             _ => None,
         }
@@ -271,8 +275,9 @@ impl Session {
         match plan {
             _ if !restricted => RowMode::Pass,
             Some(plan) if plan.withheld.is_some() && !self.config.client.observe => RowMode::Withhold,
-            Some(plan) if plan.treatments.is_empty() => RowMode::Pass,
-            Some(plan) => RowMode::Rewrite(plan),
+            Some(plan) if plan.must_be_read(&self.config.client) => RowMode::Rewrite(plan),
+            Some(plan) if plan.watched.is_empty() => RowMode::Pass,
+            Some(plan) => RowMode::Sample(plan),
             None => RowMode::Withhold,
         }
     }
@@ -281,8 +286,12 @@ impl Session {
         while matches!(self.pending.front(), Some(Expect::CopyEnd)) {
             self.pending.pop();
         }
+        if matches!(self.pending.front(), Some(Expect::CopyDescription(_))) && is_described(tag) {
+            return self.copy_described(tag, body);
+        }
         match tag {
-            be::DATA_ROW => self.data_row(body, own),
+            be::DATA_ROW => self.data_row(now, body, own),
+            be::COPY_DATA => self.copy_data(now, body, own),
             be::NOTICE_RESPONSE => self.notice(body, own),
             be::NOTIFICATION_RESPONSE => self.notification(body, own),
             be::PARAMETER_STATUS => self.parameter_status(body),
@@ -313,11 +322,8 @@ impl Session {
                 self.client.copying = !self.pending.swallow_syncs_of_copy();
                 Ok(self.unless_muted())
             }
-            be::COPY_OUT_RESPONSE => {
-                self.copy_was_decided(Kind::CopyOut)?;
-                Ok(self.unless_muted())
-            }
-            be::COPY_DONE => Ok(self.unless_muted()),
+            be::COPY_OUT_RESPONSE => self.copy_out_begins(body),
+            be::COPY_DONE => self.copy_done(),
             be::FUNCTION_CALL_RESPONSE => Err(unexpected("FunctionCallResponse", self.pending.front())),
             be::BACKEND_KEY_DATA | be::NEGOTIATE_PROTOCOL_VERSION => Ok(Fate::Drop),
             other => Err(format!("a message with tag {:?}", char::from(other))),
@@ -352,6 +358,14 @@ fn emit_before(input: &[u8], from: &mut usize, at: usize, mark: usize, own: &mut
     *from = at;
 }
 
+/// Replies to the description of a COPY.
+fn is_described(tag: u8) -> bool {
+    matches!(
+        tag,
+        be::CLOSE_COMPLETE | be::PARSE_COMPLETE | be::PARAMETER_DESCRIPTION | be::ROW_DESCRIPTION | be::NO_DATA
+    )
+}
+
 /// Command tags after which relations, functions or types may be other ones.
 fn changes_catalog(tag: &[u8]) -> bool {
     [&b"CREATE"[..], b"ALTER", b"DROP", b"DO", b"CALL", b"COMMIT PREPARED", b"IMPORT", b"REFRESH", b"SECURITY"]
@@ -377,6 +391,7 @@ pub(super) fn unexpected(what: &str, owed: Option<&Expect>) -> String {
         Some(Expect::Query { .. }) => "the result of a query",
         Some(Expect::FunctionCall { .. }) => "the result of a function call",
         Some(Expect::ProbeParse { .. }) => "ParseComplete or an error",
+        Some(Expect::CopyDescription(_)) => "the description of a COPY",
         Some(Expect::CopyEnd) => "nothing for CopyDone",
     };
     format!("{what} where {owed} was owed")

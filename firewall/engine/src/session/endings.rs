@@ -1,11 +1,15 @@
 //! Errors, and the end of a cycle: what the server skips never happened.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Instant;
 
 use ringfence_wire::backend as be;
 
+use ringfence_wire::frame::Header;
+
 use super::backend::{Fate, broken, unexpected};
+use super::copy_out::Describing;
 use super::{Probe, RefreshReason, RowMode, Session};
 use crate::event::Verdict;
 use crate::pending::{Expect, NameChange, OldMeanings};
@@ -21,6 +25,11 @@ impl Session {
             self.client.copied = false;
             self.client.resync_now = std::mem::take(&mut self.client.resync);
         }
+        self.server.copy = None;
+        self.server.stopped = None;
+        self.meter.settle();
+        let moved = be::Diagnostic::parse(body).ok().and_then(|diagnostic| self.copy_description_failed(&diagnostic));
+        let body = moved.as_deref().and_then(|moved| moved.get(Header::LEN..)).unwrap_or(body);
         let diagnostic = be::Diagnostic::parse(body).map_err(broken)?;
         let mut sqlstate = *b"XX000";
         if let Some(code) = diagnostic.get(be::field::CODE).and_then(|code| code.try_into().ok()) {
@@ -29,7 +38,7 @@ impl Session {
         if matches!(diagnostic.get(be::field::SEVERITY_PLAIN), Some(b"FATAL" | b"PANIC")) {
             self.server.ending = true;
         }
-        let mut fate = Fate::Pass;
+        let mut fate = if moved.is_some() { Fate::Replaced } else { Fate::Pass };
         match self.pending.front() {
             Some(Expect::Refused(refused)) => {
                 own.extend_from_slice(&refused.reply);
@@ -38,6 +47,10 @@ impl Session {
             }
             Some(Expect::Execute(_) | Expect::Query { .. }) => {
                 self.record(now, 0, Some(Verdict::Failed(sqlstate)));
+            }
+            Some(Expect::CopyDescription(asked)) => {
+                let (plan, statement, started) = (Arc::clone(&asked.plan), asked.statement, asked.started);
+                self.record_copy_description(now, &plan, statement, started, sqlstate);
             }
             Some(Expect::ProbeParse { .. }) => {
                 self.client.probe = Probe::Answered;
@@ -49,15 +62,24 @@ impl Session {
         if self.server.muted {
             fate = Fate::Drop;
         }
-        if fate == Fate::Pass && self.must_rebuild(&diagnostic) {
-            rewrite::rebuilt(own, &diagnostic, &self.config.world.catalog, true);
-            fate = Fate::Replaced;
+        if fate == Fate::Pass || (fate == Fate::Replaced && moved.is_some()) {
+            if self.must_rebuild(&diagnostic) {
+                rewrite::rebuilt(own, &diagnostic, &self.config.world.catalog, true);
+                fate = Fate::Replaced;
+            } else if let Some(moved) = &moved {
+                own.extend_from_slice(moved);
+            }
         }
         let names = self.names_of_running();
         let mut old = OldMeanings::default();
         match self.pending.front() {
             None | Some(Expect::Query { .. } | Expect::FunctionCall { .. } | Expect::Sync { .. }) => {}
-            Some(Expect::Execute(_) | Expect::Refused(_)) => {
+            Some(Expect::CopyDescription(asked)) if asked.simple => {
+                self.pending.pop();
+                self.client.describing = Describing::Failed;
+            }
+            Some(Expect::Execute(_) | Expect::Refused(_) | Expect::CopyDescription(_)) => {
+                self.client.describing = Describing::None;
                 self.pending.pop();
                 self.skip_to_sync(now, None, &mut old);
             }
@@ -127,7 +149,10 @@ impl Session {
     pub(super) fn cycle_ends(&mut self, cycle: u64, status: u8) {
         self.server.muted = false;
         self.server.withheld = false;
-        self.server.oversized = false;
+        self.server.stopped = None;
+        self.server.copy = None;
+        self.server.row = 0;
+        self.server.detections.clear();
         self.server.rows = RowMode::Undecided;
         self.server.in_transaction = status != b'I';
         self.client.copying = false;

@@ -9,6 +9,7 @@ use ringfence_wire::{WireError, frontend as fe};
 use smallvec::SmallVec;
 
 use super::Session;
+use super::copy_out::is_reserved;
 use super::decide::Undecided;
 use super::frontend::{Own, Step};
 use super::meaning::runs_a_name;
@@ -44,6 +45,9 @@ impl Session {
             let refusal = refusal.clone();
             return Ok(self.refuse(now, &refusal, Some(&plan), plan.fingerprint, false));
         }
+        if is_reserved(message.name) {
+            return Ok(self.refuse(now, &reserved("statement", message.name), Some(&plan), plan.fingerprint, false));
+        }
         if let Some(refusal) = self.no_room(message.name) {
             return Ok(self.refuse(now, &refusal, Some(&plan), plan.fingerprint, false));
         }
@@ -77,7 +81,7 @@ impl Session {
             return Ok(self.refuse(now, &not_analysed("prepared statement", head.statement, "26000"), None, 0, false));
         };
         if head.portal == own::REFUSED_PORTAL {
-            return Ok(self.refuse(now, &reserved(), Some(&plan), plan.fingerprint, false));
+            return Ok(self.refuse(now, &reserved("portal", head.portal), Some(&plan), plan.fingerprint, false));
         }
         if self.reads_parameters(head.statement) {
             if header.body > self.config.limits.handled_row {
@@ -173,13 +177,18 @@ impl Session {
             Ok(source) => source,
             Err(refusal) => return Ok(self.refuse(now, &refusal, Some(&plan), plan.fingerprint, false)),
         };
+        let copy = match self.begin_copy_out(now, &plan, Some(prepared.statement)) {
+            Ok(copy) => copy,
+            Err(step) => return Ok(step),
+        };
         let mut running = Running {
             sources: vec![source.clone()],
             plan: Some(Arc::clone(&plan)),
             fingerprint: plan.fingerprint,
             statement: prepared.statement,
             portal: portal.id,
-            rows: None,
+            rows: copy.rows,
+            copy: copy.rewriter,
             started: now,
             observed: plan.refusal().map(|refusal| refusal.rule),
             names: Vec::new(),

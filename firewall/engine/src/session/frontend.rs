@@ -31,6 +31,11 @@ pub(super) enum Own {
     /// Describe of the portal that the message at hand executes.
     DescribePortal,
     Flush,
+    Sync,
+    /// Parse and Describe of the query that returns what a COPY sends.
+    DescribeCopy {
+        text: Box<[u8]>,
+    },
     Refused {
         with_sync: bool,
     },
@@ -253,6 +258,8 @@ fn send(message: &Own, body: &[u8], out: &mut impl Peers) {
             own::describe_portal(&mut buffer, portal)
         }
         Own::Flush => own::flush(&mut buffer),
+        Own::Sync => own::sync(&mut buffer),
+        Own::DescribeCopy { text } => own::describe_copy(&mut buffer, text),
         Own::Refused { with_sync } => own::refused(&mut buffer, *with_sync),
         Own::Probe { from, to } => own::probe(&mut buffer, body.get(*from..*to).unwrap_or_default()),
     };

@@ -7,6 +7,7 @@ use ringfence_policy::Refusal;
 use ringfence_wire::frontend as fe;
 
 use super::Session;
+use super::copy_out::is_reserved;
 use super::decide::Undecided;
 use super::frontend::{Own, Step};
 use super::reasons::*;
@@ -71,7 +72,12 @@ impl Session {
         if let Effect::Declare(name) = &statement.effect
             && name.as_bytes() == own::REFUSED_PORTAL
         {
-            return Err(reserved());
+            return Err(reserved("portal", name.as_bytes()));
+        }
+        if let Effect::Prepare(name) = &statement.effect
+            && is_reserved(name.as_bytes())
+        {
+            return Err(reserved("statement", name.as_bytes()));
         }
         if let Effect::Prepare(name) | Effect::Declare(name) = &statement.effect
             && let Some(refusal) = self.no_room(name.as_bytes())

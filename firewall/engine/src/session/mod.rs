@@ -2,6 +2,7 @@
 
 mod asides;
 mod backend;
+mod copy_out;
 mod decide;
 mod endings;
 mod extended;
@@ -15,6 +16,8 @@ mod reasons;
 mod results;
 mod simple;
 
+pub(crate) use copy_out::CopyDescription;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -22,10 +25,10 @@ use std::time::Instant;
 
 use ringfence_analysis::SessionNames;
 use ringfence_cipher::Presenter;
-use ringfence_policy::{ClientBudget, ClientPolicy, Meter};
+use ringfence_policy::{ClientBudget, ClientPolicy, Meter, Refusal};
 use ringfence_wire::WireError;
 
-use crate::Event;
+use crate::event::{Detection, Event};
 use crate::gate::Cleared;
 use crate::names::{Portal, Prepared, Table};
 use crate::pending::Pending;
@@ -176,6 +179,8 @@ struct ClientSide {
     /// A Sync behind data was swallowed: it is sent if this COPY fails, and then (`resync_now`).
     resync: bool,
     resync_now: bool,
+    /// A COPY to the client is described before it is sent.
+    describing: copy_out::Describing,
     /// COPYs from the client that the text with the number `copy_number` has not begun yet.
     copies: usize,
     copy_number: u64,
@@ -211,8 +216,14 @@ struct ServerSide {
     rows: RowMode,
     /// Rows of the statement at hand were not sent on.
     withheld: bool,
-    /// One of them because it was too large to be handled.
-    oversized: bool,
+    /// Why the rest of the result at hand is not sent: a row too large, a spent budget, ….
+    stopped: Option<Box<Refusal>>,
+    /// What becomes of the COPY data at hand; `None`: it passes.
+    copy: Option<copy_out::CopyMode>,
+    /// Rows of the result at hand that have gone by.
+    row: u64,
+    /// What the detectors found in it.
+    detections: Vec<Detection>,
     /// An error took the place of a result: nothing more until ReadyForQuery.
     muted: bool,
     /// A description names a table that the snapshot lacks; the answer has come.
@@ -230,6 +241,8 @@ enum RowMode {
     Undecided,
     Pass,
     Rewrite(Arc<RowPlan>),
+    /// Rows pass; some of them are looked at.
+    Sample(Arc<RowPlan>),
     Withhold,
 }
 

@@ -6,10 +6,13 @@ use std::time::Instant;
 use super::Session;
 use crate::event::{Event, Verdict};
 use crate::pending::{Expect, Running};
+use crate::plan::Plan;
 
 impl Session {
     /// The statement at the front came to an end. `verdict` where it is not simply passed or handled.
     pub(super) fn record(&mut self, now: Instant, rows: u64, verdict: Option<Verdict>) {
+        self.server.row = 0;
+        let detections = Arc::from(std::mem::take(&mut self.server.detections));
         let event = match self.pending.front() {
             Some(Expect::Execute(running) | Expect::Query { running, .. }) => {
                 let rows_plan = match &running.rows {
@@ -19,7 +22,7 @@ impl Session {
                 let handled = rows_plan.map_or_else(|| Arc::from([]), |plan| Arc::clone(&plan.handled));
                 let verdict = verdict.unwrap_or(match running.observed {
                     Some(rule) => Verdict::Observed(rule),
-                    None if rows_plan.is_some_and(|plan| !plan.treatments.is_empty()) => Verdict::Handled,
+                    None if rows_plan.is_some_and(|plan| plan.changes()) => Verdict::Handled,
                     None => Verdict::Passed,
                 });
                 Event {
@@ -29,6 +32,7 @@ impl Session {
                     rows,
                     verdict,
                     handled,
+                    detections,
                     duration: now.saturating_duration_since(running.started),
                 }
             }
@@ -39,6 +43,7 @@ impl Session {
                 rows,
                 verdict: verdict.unwrap_or(Verdict::Passed),
                 handled: Arc::from([]),
+                detections: Arc::from([]),
                 duration: now.saturating_duration_since(*started),
             },
             _ => return,
@@ -55,6 +60,7 @@ impl Session {
             rows: 0,
             verdict: Verdict::Failed(sqlstate),
             handled: Arc::from([]),
+            detections: Arc::from([]),
             duration: now.saturating_duration_since(running.started),
         });
     }
@@ -69,9 +75,31 @@ impl Session {
                 rows: 0,
                 verdict: Verdict::Failed(sqlstate),
                 handled: Arc::from([]),
+                detections: Arc::from([]),
                 duration: now.saturating_duration_since(*started),
             });
         }
+    }
+
+    /// The server refused to describe a COPY, as it would have refused the COPY.
+    pub(super) fn record_copy_description(
+        &mut self,
+        now: Instant,
+        plan: &Arc<Plan>,
+        statement: usize,
+        started: Instant,
+        sqlstate: [u8; 5],
+    ) {
+        self.events.push_back(Event {
+            plan: Some(Arc::clone(plan)),
+            statement,
+            fingerprint: plan.fingerprint,
+            rows: 0,
+            verdict: Verdict::Failed(sqlstate),
+            handled: Arc::from([]),
+            detections: Arc::from([]),
+            duration: now.saturating_duration_since(started),
+        });
     }
 
     /// The refusal at the front has reached the client.
@@ -84,6 +112,7 @@ impl Session {
                 rows: 0,
                 verdict: Verdict::Refused(refused.rule),
                 handled: Arc::from([]),
+                detections: Arc::from([]),
                 duration: now.saturating_duration_since(refused.started),
             });
         }

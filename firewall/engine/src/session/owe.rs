@@ -106,6 +106,7 @@ impl Running {
             statement: 0,
             portal: 0,
             rows: None,
+            copy: None,
             started,
             observed: None,
             names: Vec::new(),

@@ -33,11 +33,11 @@ pub(super) fn policy_changed() -> Refusal {
     }
 }
 
-pub(super) fn reserved() -> Refusal {
+pub(super) fn reserved(what: &str, name: &[u8]) -> Refusal {
     Refusal {
         rule: Rule::Protocol,
         sqlstate: "42939",
-        message: String::from("the portal name \"ringfence refused\" is reserved"),
+        message: format!("the {what} name \"{}\" is reserved", String::from_utf8_lossy(name)),
         hint: None,
         position: None,
     }

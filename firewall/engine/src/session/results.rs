@@ -7,11 +7,15 @@ use ringfence_analysis::facts::Kind;
 use ringfence_wire::backend as be;
 
 use super::backend::{Fate, broken, unexpected};
-use super::reasons::row_too_large;
 use super::{RefreshReason, RowMode, Session};
 use crate::event::Verdict;
 use crate::pending::Expect;
-use crate::rewrite::{self, RowDecision};
+use crate::rewrite::{self, Desk, RowDecision};
+
+/// Rows of a result that the detectors look at: so many, then one of so many; longer ones only where they block.
+const LOOKED_AT: u64 = 1_000;
+const THEN_EVERY: u64 = 64;
+const LOOKED_INTO: usize = 64 << 10;
 
 impl Session {
     pub(super) fn row_description(&mut self, body: &[u8], own: &mut Vec<u8>) -> Result<Fate, String> {
@@ -37,6 +41,7 @@ impl Session {
             let plan = s.plan.as_ref().filter(|plan| plan.policy_version == version)?;
             plan.statement(s.statement)
         });
+        let fields: Vec<be::Field<'_>> = description.fields().collect();
         let judge = rewrite::Judge {
             catalog: &self.config.world.catalog,
             client: &self.config.client,
@@ -44,7 +49,7 @@ impl Session {
             fresh: self.server.refreshed,
             own_relations: !self.own.is_empty(),
         };
-        let plan = match rewrite::decide_rows(&judge, &description, statement) {
+        let plan = match rewrite::decide_rows(&judge, &fields, statement) {
             RowDecision::Decided(plan) => plan,
             RowDecision::Unknown => {
                 self.ask(RefreshReason::UnknownOrigin);
@@ -53,7 +58,7 @@ impl Session {
         };
         self.server.refreshed = false;
         self.disagreements += u64::from(plan.disagreement);
-        let changed = !plan.treatments.is_empty();
+        let changed = plan.changes();
         let plan = Arc::new(plan);
         let silent = match self.pending.front_mut() {
             Some(Expect::Query { running, .. }) => {
@@ -94,18 +99,39 @@ impl Session {
         }
     }
 
-    pub(super) fn data_row(&mut self, body: &[u8], own: &mut Vec<u8>) -> Result<Fate, String> {
-        let RowMode::Rewrite(plan) = &self.server.rows else { return Ok(Fate::Drop) };
-        rewrite::rewrite_row(
-            body,
-            plan,
-            &self.config.presenter,
-            &self.config.world.catalog,
-            own,
-            &mut self.unpresentable,
-        )
-        .map_err(broken)?;
-        Ok(Fate::Replaced)
+    pub(super) fn data_row(&mut self, now: Instant, body: &[u8], own: &mut Vec<u8>) -> Result<Fate, String> {
+        let sampled = self.is_sampled(body.len());
+        self.server.row += 1;
+        let (plan, changes) = match &self.server.rows {
+            RowMode::Rewrite(plan) => (plan, true),
+            RowMode::Sample(plan) => (plan, false),
+            RowMode::Undecided | RowMode::Pass | RowMode::Withhold => return Ok(Fate::Drop),
+        };
+        let mut desk = Desk {
+            presenter: &self.config.presenter,
+            catalog: &self.config.world.catalog,
+            client: &self.config.client,
+            meter: &mut self.meter,
+            now,
+            unpresentable: &mut self.unpresentable,
+            detections: &mut self.server.detections,
+        };
+        let looked = if sampled { rewrite::watch_row(body, plan, &mut desk) } else { Ok(()) };
+        let done =
+            looked.and_then(|()| if changes { rewrite::rewrite_row(body, plan, &mut desk, own) } else { Ok(()) });
+        match done {
+            Ok(()) if changes => Ok(Fate::Replaced),
+            Ok(()) => Ok(Fate::Pass),
+            Err(stop) => self.stopped(stop),
+        }
+    }
+
+    /// Whether the detectors look at the row at hand: at all rows where one of them may block, else at the first ones,
+    /// and at some of the others. A tripwire needs no more, and costs nothing that way.
+    pub(super) fn is_sampled(&self, length: usize) -> bool {
+        let row = self.server.row;
+        rewrite::blocks(&self.config.client)
+            || ((row < LOOKED_AT || row.is_multiple_of(THEN_EVERY)) && length <= LOOKED_INTO)
     }
 
     /// CommandComplete, EmptyQueryResponse or PortalSuspended.
@@ -120,11 +146,13 @@ impl Session {
             other => return Err(unexpected("CommandComplete", other)),
         };
         let rows_withheld = std::mem::take(&mut self.server.withheld);
-        let oversized = std::mem::take(&mut self.server.oversized);
+        let stopped = self.server.stopped.take();
+        self.server.copy = None;
+        self.meter.settle();
         // Rows that were not sent are an error for observed clients, too.
         let withheld = withheld
             .filter(|_| !observe)
-            .or_else(|| oversized.then(|| row_too_large(self.config.limits.handled_row)))
+            .or_else(|| stopped.map(|refusal| *refusal))
             .or_else(|| rows_withheld.then(rewrite::disagreement))
             .filter(|_| !self.server.muted);
         let verdict = withheld.as_ref().map(|refusal| Verdict::Refused(refusal.rule));

@@ -41,6 +41,9 @@ impl Session {
             self.client.probe = Probe::None;
             return Ok(Step::Drop);
         }
+        if let Some(step) = self.copy_out_failed() {
+            return Ok(step);
+        }
         let plan = match self.decide(text, &[]) {
             Ok(plan) => plan,
             Err(Undecided::Step(step)) => return Ok(step),
@@ -63,13 +66,18 @@ impl Session {
             }
             observed = Some(refusal.rule);
         }
+        let copy = match self.begin_copy_out(now, &plan, None) {
+            Ok(copy) => copy,
+            Err(step) => return Ok(step),
+        };
         let mut running = Running {
             sources: Vec::with_capacity(plan.analysis.statements.len()),
             plan: Some(Arc::clone(&plan)),
             fingerprint: plan.fingerprint,
             statement: 0,
             portal: 0,
-            rows: None,
+            rows: copy.rows,
+            copy: copy.rewriter,
             started: now,
             observed,
             names: Vec::new(),

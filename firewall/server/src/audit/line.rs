@@ -55,9 +55,10 @@ pub(super) fn statement(
     out.push_str(",\"fingerprint\":\"");
     hex(out, event.fingerprint);
     out.push('"');
+    let plain = event.handled.is_empty() && event.detections.is_empty();
     match event.plan.as_deref() {
         // The same for every statement with that plan.
-        Some(plan) if event.handled.is_empty() && event.statement == 0 => match plan.note.get() {
+        Some(plan) if plain && event.statement == 0 => match plan.note.get() {
             Some(note) => out.push_str(note),
             None => {
                 let from = out.len();
@@ -68,7 +69,7 @@ pub(super) fn statement(
                 }
             }
         },
-        None if event.handled.is_empty() => {}
+        None if plain => {}
         plan => described(out, plan, event, names().as_ref()),
     }
     number(out, "rows", event.rows);
@@ -102,6 +103,9 @@ fn described(out: &mut String, plan: Option<&Plan>, event: &Event, names: Option
     labels(out, facts, event, names);
     if !event.handled.is_empty() {
         handling(out, event, names);
+    }
+    if !event.detections.is_empty() {
+        detections(out, event, names);
     }
 }
 
@@ -183,7 +187,8 @@ fn handling(out: &mut String, event: &Event, names: Option<&Names>) {
     out.push_str(",\"handling\":{");
     let mut written: Vec<ColumnId> = Vec::new();
     for column in event.handled.iter() {
-        if written.contains(&column.column) {
+        // An expression over labels has no column to name.
+        if column.column.relation == 0 || written.contains(&column.column) {
             continue;
         }
         if !written.is_empty() {
@@ -195,6 +200,25 @@ fn handling(out: &mut String, event: &Event, names: Option<&Names>) {
         string(out, column.handling);
     }
     out.push('}');
+}
+
+/// What was found where nobody has labelled anything: `{"column":…,"looks_like":"pan","rows":3}`.
+fn detections(out: &mut String, event: &Event, names: Option<&Names>) {
+    out.push_str(",\"detected\":[");
+    for (at, found) in event.detections.iter().enumerate() {
+        if at > 0 {
+            out.push(',');
+        }
+        out.push_str("{\"column\":");
+        match found.column {
+            Some(column) => string(out, &column_name(names, column)),
+            None => string(out, &format!("result column {}", found.position + 1)),
+        }
+        key(out, "looks_like", found.shape.name());
+        number(out, "rows", found.rows);
+        out.push('}');
+    }
+    out.push(']');
 }
 
 fn relation_name(names: Option<&Names>, oid: u32) -> String {
@@ -305,6 +329,7 @@ mod tests {
             rows: 3,
             verdict: Verdict::Failed(*b"42P01"),
             handled: Arc::new([]),
+            detections: Arc::new([]),
             duration: Duration::from_micros(17),
         };
         let mut out = String::new();

@@ -49,6 +49,7 @@ fn event(rows: u64) -> Event {
         rows,
         verdict: Verdict::Passed,
         handled: Arc::new([]),
+        detections: Arc::new([]),
         duration: Duration::from_micros(20),
     }
 }

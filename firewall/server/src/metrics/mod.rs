@@ -37,6 +37,7 @@ const LOGINS: [&str; 8] = [
     "unavailable",
 ];
 const CLOSES: [&str; 5] = ["client", "upstream", "revoked", "shutdown", "protocol"];
+const SHAPES: [&str; 3] = ["pan", "hash", "private_key"];
 const RULES: usize = Rule::ALL.len();
 
 /// All instruments.
@@ -53,6 +54,8 @@ pub struct Metrics {
     pub observed: Family<RULES>,
     pub rows: Counter,
     pub handled_values: Family<{ HANDLINGS.len() }>,
+    /// Rows in which an unlabelled column looks like protected data.
+    pub detections: Family<3>,
     pub bytes_to_client: Counter,
     pub bytes_to_server: Counter,
     pub cancels: Family<2>,
@@ -96,6 +99,7 @@ impl Default for Metrics {
             observed: Family::new(rules),
             rows: Counter::default(),
             handled_values: Family::new(HANDLINGS),
+            detections: Family::new(SHAPES),
             bytes_to_client: Counter::default(),
             bytes_to_server: Counter::default(),
             cancels: Family::new(["known", "unknown"]),
@@ -136,6 +140,9 @@ impl Metrics {
             if rule == Rule::Origin {
                 self.origin_disagreements.increment();
             }
+        }
+        for found in event.detections.iter() {
+            self.detections.add(found.shape.name(), found.rows);
         }
         if event.rows > 0 {
             self.rows.add(event.rows);
@@ -178,6 +185,12 @@ impl Metrics {
             "Values of labelled result columns, by handling.",
             "handling",
             &self.handled_values,
+        );
+        out.family(
+            "ringfence_detections_total",
+            "Rows, of those looked at, in which an unlabelled column looks like protected data.",
+            "shape",
+            &self.detections,
         );
         out.counter("ringfence_bytes_to_client_total", "Bytes relayed to clients.", self.bytes_to_client.get());
         out.counter("ringfence_bytes_to_server_total", "Bytes relayed to the server.", self.bytes_to_server.get());
