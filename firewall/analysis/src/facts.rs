@@ -223,6 +223,8 @@ pub enum Rule {
     Budget,
     /// An unlabelled result column holds what looks like a card number, a password hash or a private key.
     Detector,
+    /// The control tables were not read for too long: what other replicas know is not known here.
+    Control,
 }
 
 /// One result column.
@@ -358,7 +360,7 @@ impl Created {
 
 impl Rule {
     /// Every rule, for tables and tests.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::Derived,
         Self::Filter,
         Self::Combined,
@@ -388,6 +390,7 @@ impl Rule {
         Self::Audit,
         Self::Budget,
         Self::Detector,
+        Self::Control,
     ];
 
     /// The word that refusals, audit lines, metrics and `ERRORS.md` use.
@@ -422,6 +425,7 @@ impl Rule {
             Self::Audit => "audit",
             Self::Budget => "budget",
             Self::Detector => "detector",
+            Self::Control => "control",
         }
     }
 }

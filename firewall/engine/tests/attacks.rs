@@ -506,6 +506,7 @@ fn limited(limits: Limits) -> Session {
             ringfence_cipher::key::MasterKey::from_bytes(&std::array::from_fn(|at| at as u8)).expect("key"),
         )),
         audit_healthy: Arc::new(std::sync::atomic::AtomicBool::new(true)),
+        control_fresh: Arc::new(std::sync::atomic::AtomicBool::new(true)),
         limits,
         budget: ringfence_policy::Budgets::new().for_client("api"),
     })

@@ -304,7 +304,8 @@ fn sqlstate(rule: Rule) -> &'static str {
         | Rule::Handling
         | Rule::Unclassified
         | Rule::Audit
-        | Rule::Detector => FORBIDDEN,
+        | Rule::Detector
+        | Rule::Control => FORBIDDEN,
         Rule::Budget => SPENT,
     }
 }
@@ -355,5 +356,6 @@ fn hint(rule: Rule) -> &'static str {
         Rule::Audit => "The audit log cannot be written; tell the operator.",
         Rule::Budget => "Wait until part of it is free again, or ask for a larger limit in the classification.",
         Rule::Detector => "Leave the column out, or have it labelled in the classification.",
+        Rule::Control => "Try again in a moment; tell the operator if it lasts.",
     }
 }

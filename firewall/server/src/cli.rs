@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError, Settings, secret};
-use crate::{check, logs, serve};
+use crate::{check, event_trigger, logs, serve};
 
 /// A data firewall for PostgreSQL.
 ///
@@ -26,6 +26,8 @@ enum Command {
     Serve(Box<ServeArgs>),
     /// Checks a classification, offline or against a live database
     Check(CheckArgs),
+    /// Installs event triggers that tell the firewall of DDL at once (else it looks every --catalog-poll)
+    InstallTrigger(InstallTriggerArgs),
     /// Makes a key file (32 random bytes in base64, mode 0600); never overwrites one
     Keygen {
         /// The file to make
@@ -63,12 +65,28 @@ pub(crate) struct CheckArgs {
     pub(crate) json: bool,
 }
 
+/// `ringfence install-trigger`.
+#[derive(Args, Debug)]
+pub(crate) struct InstallTriggerArgs {
+    /// The database, as a superuser: postgresql://USER:PASSWORD@HOST:PORT/DATABASE
+    /// [env: RINGFENCE_UPSTREAM, RINGFENCE_UPSTREAM_FILE]
+    #[arg(long, value_name = "URL")]
+    pub(crate) upstream: Option<String>,
+    /// Password of the login, if not in the URL
+    #[arg(long, env = "RINGFENCE_UPSTREAM_PASSWORD_FILE", value_name = "FILE")]
+    pub(crate) upstream_password_file: Option<PathBuf>,
+    /// Removes them again
+    #[arg(long)]
+    pub(crate) remove: bool,
+}
+
 /// Parses the command line and does what it says.
 pub fn main() -> ExitCode {
     // clap exits with 2 on bad usage, 0 on --help.
     match Cli::parse().command {
         Command::Serve(args) => serve_command(*args),
         Command::Check(args) => check::run(&args),
+        Command::InstallTrigger(args) => event_trigger::run(&args),
         Command::Keygen { file } => match secret::keygen(&file) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error @ secret::SecretError::Exists { .. }) => complain(&error, 2),

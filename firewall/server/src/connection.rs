@@ -245,6 +245,7 @@ fn session(view: View, shared: &Shared) -> Session {
         limits: shared.limits,
         audit_healthy: Arc::clone(&shared.audit_healthy),
         budget,
+        control_fresh: Arc::clone(&shared.control_fresh),
     })
 }
 

@@ -9,6 +9,7 @@ mod check;
 pub mod cli;
 pub mod config;
 mod connection;
+mod event_trigger;
 mod explain;
 pub mod listen;
 mod logs;

@@ -43,6 +43,8 @@ pub struct Shared {
     pub budgets: Budgets,
     /// False while audit lines cannot be written; the engine then refuses what must not go unrecorded.
     pub audit_healthy: Arc<AtomicBool>,
+    /// False while the control tables have not been read for `--control-freshness`.
+    pub control_fresh: Arc<AtomicBool>,
     /// Raised after every change of policy or catalog (see [`Shared::changed`]); connections that see a new number ask
     /// [`Worlds::current`] before they go on.
     pub generation: AtomicU64,

@@ -195,8 +195,19 @@ impl Session {
         }
     }
 
-    /// The audit log cannot be written, and this may not go unrecorded.
+    /// The audit log cannot be written, and this may not go unrecorded; or the replicas have lost touch.
     pub(super) fn unaudited(&self, plan: Option<&Plan>) -> Option<Refusal> {
+        if !self.config.control_fresh.load(Ordering::Relaxed) && plan.is_some_and(Plan::reaches_labels) {
+            return Some(Refusal {
+                rule: Rule::Control,
+                sqlstate: "53000",
+                message: String::from(
+                    "the firewall has lost touch with its control database, so statements that reach protected columns are refused",
+                ),
+                hint: Some(String::from("Try again in a moment; tell the operator if it lasts.")),
+                position: None,
+            });
+        }
         if self.config.audit_healthy.load(Ordering::Relaxed) {
             return None;
         }

@@ -52,6 +52,8 @@ pub struct SessionConfig {
     pub presenter: Arc<Presenter>,
     /// False while audit lines cannot be written.
     pub audit_healthy: Arc<AtomicBool>,
+    /// False while the control tables have not been read for too long.
+    pub control_fresh: Arc<AtomicBool>,
     pub limits: Limits,
     /// What the client has spent of its limits, by all its connections.
     pub budget: Arc<ClientBudget>,

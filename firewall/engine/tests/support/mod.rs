@@ -92,6 +92,7 @@ pub fn session_in(client: &str, world: Arc<World>) -> Session {
         plans: Arc::new(PlanCache::new(1 << 20)),
         presenter: Arc::new(Presenter::new(MasterKey::from_bytes(&std::array::from_fn(|at| at as u8)).expect("key"))),
         audit_healthy: Arc::new(AtomicBool::new(true)),
+        control_fresh: Arc::new(AtomicBool::new(true)),
         limits: ringfence_engine::Limits::default(),
         budget: ringfence_policy::Budgets::new().for_client(client),
     })

@@ -58,6 +58,7 @@ pub struct Facts {
     pub upstream: String,
     pub control: String,
     pub control_grace: Duration,
+    pub control_freshness: Duration,
     pub classification: PathBuf,
     pub admin_listen: SocketAddr,
     pub admin_tls: bool,

@@ -230,6 +230,7 @@ async fn config(Extract(state): Shared) -> Answer {
         "upstream": facts.upstream,
         "control": facts.control,
         "control-grace": Span(facts.control_grace).to_string(),
+        "control-freshness": Span(facts.control_freshness).to_string(),
         "classification": facts.classification,
         "admin-listen": facts.admin_listen,
         "admin-tls": facts.admin_tls,

@@ -30,6 +30,7 @@ pub struct Config {
     pub upstream: PgUrl,
     pub control: PgUrl,
     pub control_grace: Duration,
+    pub control_freshness: Duration,
     pub unsafe_superuser_upstream: bool,
     pub catalog_poll: Duration,
     pub classification: PathBuf,
@@ -147,6 +148,10 @@ impl Config {
             drain_timeout: settings.drain_timeout.map_or(Duration::from_secs(30), |s| s.0),
             upstream,
             control,
+            // The tables are looked at every second.
+            control_freshness: settings
+                .control_freshness
+                .map_or(Duration::from_secs(30), |s| s.0.max(Duration::from_secs(2))),
             control_grace: settings.control_grace.map_or(Duration::from_secs(900), |s| s.0),
             unsafe_superuser_upstream: settings.unsafe_superuser_upstream.unwrap_or(false),
             catalog_poll: settings.catalog_poll.map_or(Duration::from_secs(1), |s| s.0.max(Duration::from_millis(50))),

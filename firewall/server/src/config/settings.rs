@@ -67,6 +67,9 @@ pub struct Settings {
     /// How long known tokens work while the control database is away [default: 15m]
     #[arg(long, env = "RINGFENCE_CONTROL_GRACE", value_name = "TIME", help_heading = "Servers")]
     pub control_grace: Option<Span>,
+    /// How long statements that reach labels are decided without news from the control database [default: 30s]
+    #[arg(long, env = "RINGFENCE_CONTROL_FRESHNESS", value_name = "TIME", help_heading = "Servers")]
+    pub control_freshness: Option<Span>,
     /// Accept an upstream login that is superuser or can reach the control schema (tests and demonstrations)
     #[arg(long, env = "RINGFENCE_UNSAFE_SUPERUSER_UPSTREAM", value_name = "BOOL", num_args = 0..=1, require_equals = true,
           default_missing_value = "true", value_parser = BoolishValueParser::new(), help_heading = "Servers")]
@@ -183,6 +186,7 @@ impl Settings {
             control: self.control.or(other.control),
             control_password_file: self.control_password_file.or(other.control_password_file),
             control_grace: self.control_grace.or(other.control_grace),
+            control_freshness: self.control_freshness.or(other.control_freshness),
             unsafe_superuser_upstream: self.unsafe_superuser_upstream.or(other.unsafe_superuser_upstream),
             catalog_poll: self.catalog_poll.or(other.catalog_poll),
             classification: self.classification.or(other.classification),

@@ -166,6 +166,30 @@ impl Store {
         self.0.client.load().is_some()
     }
 
+    /// True while the control tables were read within `limit`: kept up by a task of its own, for the looks themselves
+    /// may hang.
+    pub fn watch_freshness(&self, limit: Duration) -> Arc<AtomicBool> {
+        let fresh = Arc::new(AtomicBool::new(true));
+        let (store, flag) = (self.clone(), fresh.clone());
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(Duration::from_millis(250)).await;
+                let now = store.age() <= limit;
+                match (flag.swap(now, Ordering::Relaxed), now) {
+                    (true, false) => tracing::error!(
+                        ?limit,
+                        "the control tables could not be read for longer than --control-freshness: statements that reach labels are refused"
+                    ),
+                    (false, true) => {
+                        tracing::info!("the control tables are read again: statements that reach labels are served")
+                    }
+                    (true, true) | (false, false) => {}
+                }
+            }
+        });
+        fresh
+    }
+
     /// Since the last successful look.
     pub fn age(&self) -> Duration {
         let last = Duration::from_millis(self.0.last_read.load(Ordering::Relaxed));

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::{Mutex, OwnedMutexGuard, mpsc};
 use tokio_postgres::Client;
 
 use super::Inner;
@@ -13,6 +13,7 @@ use super::snapshot::Snapshot;
 use crate::catalog::{self, Context};
 use crate::config::secret::Secret;
 use crate::config::url::PgUrl;
+use crate::event_trigger;
 use crate::pg::{self, ConnectError};
 use crate::policy_file::{LoadedPolicy, PolicyErrors};
 use crate::shared::Problem;
@@ -43,6 +44,8 @@ pub(super) struct Database {
 #[derive(Default)]
 struct State {
     client: Option<Client>,
+    /// Its notifications, until somebody listens to them.
+    notes: Option<mpsc::Receiver<String>>,
     /// The record of labels, once read.
     records: Option<Vec<Recorded>>,
     epoch: u64,
@@ -163,6 +166,9 @@ impl Database {
         } else if self.complained.swap(false, Ordering::Relaxed) {
             tracing::info!(database = &*self.name, "the catalog can be read again");
         }
+        if let Some(notes) = state.notes.take() {
+            self.hear(inner, notes);
+        }
         drop(state);
         let word = match &result {
             Ok((_, true)) => "changed",
@@ -218,7 +224,9 @@ impl Database {
         policy: &Arc<LoadedPolicy>,
     ) -> Result<(Arc<Snapshot>, bool), Problem> {
         if state.client.as_ref().is_none_or(Client::is_closed) {
-            state.client = Some(self.connect(inner, policy, client).await?);
+            let (connected, notes) = self.connect(inner, policy, client).await?;
+            state.client = Some(connected);
+            state.notes = Some(notes);
         }
         let Some(connection) = &state.client else {
             return Err(Problem::new("08006", "no connection"));
@@ -264,9 +272,14 @@ impl Database {
     }
 
     /// The default login; a client's own where that one is not let in.
-    async fn connect(&self, inner: &Inner, policy: &LoadedPolicy, client: Option<&str>) -> Result<Client, Problem> {
+    async fn connect(
+        &self,
+        inner: &Inner,
+        policy: &LoadedPolicy,
+        client: Option<&str>,
+    ) -> Result<(Client, mpsc::Receiver<String>), Problem> {
         let mut error = match pg::connect(&inner.upstream, &self.name).await {
-            Ok((client, _)) => return Ok(client),
+            Ok(connected) => return Ok(listening(connected).await),
             Err(error) => error,
         };
         if let Some(own) = client.and_then(|c| policy.login(c)).and_then(|l| l.own) {
@@ -276,7 +289,7 @@ impl Database {
                 ..inner.upstream.clone()
             };
             error = match pg::connect(&url, &self.name).await {
-                Ok((client, _)) => return Ok(client),
+                Ok(connected) => return Ok(listening(connected).await),
                 Err(error) => error,
             };
         }
@@ -326,7 +339,10 @@ impl Database {
         let broken = |what: String| PolicyErrors(vec![format!("database \"{}\": {what}", self.name)]);
         if state.client.as_ref().is_none_or(Client::is_closed) {
             match self.connect(inner, policy, None).await {
-                Ok(connected) => state.client = Some(connected),
+                Ok((connected, notes)) => {
+                    state.client = Some(connected);
+                    self.hear(inner, notes);
+                }
                 Err(problem) if problem.sqlstate == "3D000" => {
                     self.current.store(None);
                     return Ok(None);
@@ -356,6 +372,19 @@ impl Database {
             new_records: notes.new_records,
             turn,
         }))
+    }
+
+    /// Looks at once when the event trigger (`ringfence install-trigger`) tells of DDL, until the connection ends.
+    fn hear(self: &Arc<Self>, inner: &Arc<Inner>, mut notes: mpsc::Receiver<String>) {
+        let (this, inner) = (self.clone(), inner.clone());
+        tokio::spawn(async move {
+            while notes.recv().await.is_some() {
+                while notes.try_recv().is_ok() {}
+                if inner.policy.load().policy.has_labels() {
+                    let _ = this.refresh(&inner, None, false).await;
+                }
+            }
+        });
     }
 
     /// Looks for changes from elsewhere, as long as the database is in use.
@@ -458,4 +487,13 @@ impl Database {
             tracing::error!(database = &*self.name, "the catalog cannot be read: {error}");
         }
     }
+}
+
+/// A connection that hears of DDL, where the event trigger is installed. A standby cannot listen: polling serves.
+async fn listening((client, notes): (Client, mpsc::Receiver<String>)) -> (Client, mpsc::Receiver<String>) {
+    let listen = format!("LISTEN {}", event_trigger::CHANNEL);
+    if let Err(error) = pg::within(Duration::from_secs(10), client.batch_execute(&listen)).await {
+        tracing::debug!("DDL is noticed by polling only: {error}");
+    }
+    (client, notes)
 }

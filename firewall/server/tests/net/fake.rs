@@ -118,6 +118,7 @@ impl Firewall {
             limits: Limits::default(),
             audit_healthy: Arc::new(AtomicBool::new(true)),
             budgets: ringfence_policy::Budgets::new(),
+            control_fresh: Arc::new(AtomicBool::new(true)),
             generation: AtomicU64::new(0),
             limiter: Limiter::new(),
             cancel_keys: CancelKeys::new(),
