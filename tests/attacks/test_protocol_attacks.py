@@ -329,6 +329,10 @@ def renamed_between_parse_and_execute(w, scene):
         scene.root.simple(SWAP).ok()
 
 
+# Which of these test which rule (see test_rules.py).
+SOUNDNESS = {"describe-after-replan": 9, "search-path-inside-bind": 9, "execute-without-describe": 9, "settings-change-in-the-same-segment": 16,
+             "copy-out-in-extended-protocol": 12, "sql-execute-of-protocol-statement": 15, "protocol-bind-of-sql-statement": 15,
+             "fetch-of-protocol-portal": 15, "notification-from-another-session": 18, "renamed-between-parse-and-execute": 11}
 SECRETS = {"renamed-between-parse-and-execute": "hash"}
 NAMES = {"describe-after-replan", "search-path-inside-bind"}      # in the database with other relations of the same names
 OPTIONS = {"settings-change-by-startup-options": {"options": "-c standard_conforming_strings=off"}}
