@@ -30,7 +30,7 @@ fn golden() {
         }
     }
     assert!(failures.is_empty(), "\n{failures}");
-    assert!(count >= 150, "{count} cases");
+    assert!(count >= 400, "{count} cases");
 }
 
 /// Facts of a text as lines.

@@ -67,6 +67,64 @@ fn deep_text_over_labels_is_refused() {
     assert!(columns.iter().all(|used| matches!(used.how, Use::Violation(_))));
 }
 
+/// What is long but not deep is explained, and in proportion to its length.
+#[test]
+fn long_texts_over_labels_are_explained() {
+    let bank = Bank::load();
+    let texts = [
+        repeated("SELECT email FROM users", " UNION ALL SELECT email FROM users", 200, ""),
+        repeated("SELECT email FROM users", " UNION SELECT 'some@example.com'", 250, ""),
+        repeated("SELECT id FROM users WHERE id = 1", " OR id = 1 AND email = $1", 10_000, ""),
+        repeated("SELECT id FROM users WHERE email IN ('a'", ",'some@example.com'", 50_000, ")"),
+        repeated("SELECT id FROM users WHERE (id, email) IN ((1, 'a')", ",(2, 'b')", 20_000, ")"),
+        repeated("SELECT email", ", email", 1_600, " FROM users"),
+        repeated("SELECT email FROM users ORDER BY id", ", id", 5_000, ""),
+        repeated("SELECT concat(email", ", email", 5_000, ") FROM users"),
+        repeated("SELECT CASE", " WHEN id = 1 THEN email", 5_000, " END FROM users"),
+        repeated("WITH a0 AS (SELECT email FROM users)", ", a0 AS (SELECT * FROM a0)", 200, " SELECT * FROM a0"),
+        repeated(
+            "INSERT INTO users (id, email) VALUES (1, $1)",
+            ", (1, $1)",
+            20_000,
+            " ON CONFLICT (id) DO UPDATE SET email = excluded.email RETURNING email",
+        ),
+        repeated("SELECT u.email FROM users u", " JOIN orders o USING (id)", 200, ""),
+    ];
+    for text in texts {
+        let catalog = bank.catalog.clone();
+        let session = bank.session.clone();
+        let shown = text.chars().take(80).collect::<String>();
+        let began = std::time::Instant::now();
+        let analysis = std::thread::Builder::new()
+            .stack_size(1 << 20)
+            .spawn(move || analyse(&text, &catalog, &session))
+            .unwrap()
+            .join()
+            .expect(&shown)
+            .unwrap();
+        assert!(began.elapsed() < std::time::Duration::from_secs(20), "{:?}: {shown}", began.elapsed());
+        let statement = &analysis.statements[0];
+        assert!(!statement.unexplained && !statement.columns.is_empty(), "{shown}");
+        assert!(!statement.columns.iter().any(|used| matches!(used.how, Use::Violation(_))), "{shown}");
+    }
+}
+
+/// What would be read again and again ends, explained or not.
+#[test]
+fn nested_recursion_ends() {
+    let bank = Bank::load();
+    let mut text = String::from("SELECT email FROM users");
+    for level in 0..40 {
+        text = format!(
+            "WITH RECURSIVE r{level} AS (SELECT s.email FROM ({text}) s UNION ALL SELECT email FROM r{level}) SELECT email FROM r{level}"
+        );
+    }
+    let began = std::time::Instant::now();
+    let analysis = analyse(&text, &bank.catalog, &bank.session).unwrap();
+    assert!(began.elapsed() < std::time::Duration::from_secs(20), "{:?}", began.elapsed());
+    assert!(!analysis.statements[0].columns.is_empty());
+}
+
 #[test]
 fn odd_bytes() {
     let bank = Bank::load();

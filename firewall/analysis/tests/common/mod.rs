@@ -84,6 +84,12 @@ impl Bank {
                     }
                     for clause in clauses {
                         let (word, rest) = clause.split_once(' ').unwrap();
+                        if word == "constrained" {
+                            let number =
+                                |name: &str| relation.columns.iter().find(|c| &*c.name == name).unwrap().attnum;
+                            relation.constrained = rest.split(' ').map(number).collect();
+                            continue;
+                        }
                         let oids = rest.split(' ').map(|n| n.parse().unwrap_or_else(|_| by_name[n]));
                         match word {
                             "reads" => relation.reads.extend(oids),
