@@ -9,6 +9,7 @@ mod cost;
 mod coverage;
 mod ddl;
 mod dml;
+pub(crate) mod dump;
 mod error;
 mod query;
 pub(crate) mod seen;

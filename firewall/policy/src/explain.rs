@@ -11,7 +11,8 @@ use ringfence_report::explain as report;
 use ringfence_report::explain::Verdict;
 use ringfence_report::{Explanation, Place, line_of};
 
-use crate::decide::{ClientPolicy, Decision, effective_handling, of_column};
+use crate::carry::carrier;
+use crate::decide::{ClientPolicy, Decision, of_column};
 use crate::error::closest;
 use crate::policy::{ClientEntry, Policy};
 use crate::refusal::Refusal;
@@ -85,7 +86,7 @@ impl Explainer<'_> {
             line: line_of(self.text, statement.range.start),
             fingerprint: format!("{:016x}", statement.fingerprint),
             verdict,
-            outputs: statement.outputs.as_ref().map(|all| self.outputs(all, statement, refusal.is_some())),
+            outputs: statement.outputs.as_ref().map(|all| self.outputs(all, statement)),
             writes: Vec::new(),
             predicates: Vec::new(),
             uses: Vec::new(),
@@ -95,6 +96,7 @@ impl Explainer<'_> {
             refusal,
             notes: notes(statement),
         };
+        found.notes.extend(self.limits(statement));
         for used in &statement.columns {
             self.column(statement, used, &mut found);
         }
@@ -146,10 +148,10 @@ impl Explainer<'_> {
         }
     }
 
-    fn outputs(&self, all: &[Output], statement: &Statement, refused: bool) -> Vec<report::Output> {
+    fn outputs(&self, all: &[Output], statement: &Statement) -> Vec<report::Output> {
         let mut rows = Vec::with_capacity(all.len());
         for (at, output) in all.iter().enumerate() {
-            let mut row = self.output(at + 1, output, refused);
+            let mut row = self.output(at + 1, output);
             if let Some(described) = statement.described.get(at) {
                 row.name = Some(described.name.to_string());
                 row.from = described.columns.iter().map(|(column, _)| self.column_name(*column)).collect();
@@ -159,7 +161,7 @@ impl Explainer<'_> {
         rows
     }
 
-    fn output(&self, position: usize, output: &Output, refused: bool) -> report::Output {
+    fn output(&self, position: usize, output: &Output) -> report::Output {
         let mut row = report::Output {
             position,
             name: None,
@@ -172,25 +174,20 @@ impl Explainer<'_> {
             Output::Free => {}
             Output::Bare(columns) | Output::Carried(columns) => {
                 self.values(columns, &mut row);
-                if matches!(output, Output::Carried(_)) && columns.len() > 1 {
-                    row.why.push_str("; the strictest of what it can be");
-                }
             }
             Output::Derived { labels, droppable } => {
                 row.labels = self.label_names(labels.iter().copied());
                 let listed = row.labels.join(", ");
-                let protected: Vec<LabelId> = labels.iter().copied().filter(|l| !self.client.is_plain(*l)).collect();
-                (row.handling, row.why) = if protected.is_empty() {
-                    (
-                        String::from("plain"),
-                        format!("an expression over label {listed}, which this client sees in plain"),
-                    )
-                } else if *droppable && !refused {
-                    (String::from("drop"), format!("an expression over label {listed}: derived drop, so NULL"))
-                } else {
-                    let names = self.label_names(protected.iter().copied()).join(", ");
-                    (String::from("refuse"), format!("an expression over label {names}: derived refuse"))
+                let handling = self.client.derived(labels, *droppable);
+                row.why = match &handling {
+                    Handling::Plain => format!("an expression over label {listed}, which this client sees in plain"),
+                    Handling::Drop => format!("an expression over label {listed}: derived drop, so NULL"),
+                    _ if *droppable => format!("an expression over label {listed}: derived refuse"),
+                    _ => format!(
+                        "an expression over label {listed} that could tell of it: refused whatever `derived` says"
+                    ),
                 };
+                row.handling = words(&handling);
             }
             Output::CatalogText => {
                 row.labels =
@@ -215,26 +212,22 @@ impl Explainer<'_> {
         if let [(only, _)] = columns {
             row.name = self.catalog.column(*only).map(|column| column.name.to_string());
         }
-        let of = |column: &ColumnId, label: LabelId| {
-            let type_oid = self.catalog.column(*column).map_or(0, |c| c.type_oid);
-            effective_handling(self.client, label, self.catalog, type_oid)
+        let Some((first, label)) = columns.first() else { return };
+        let met = if self.client.restricted { self.client.meet(columns) } else { Handling::Plain };
+        let type_oid = self.catalog.column(*first).map_or(0, |column| column.type_oid);
+        let effective = carrier(self.catalog, type_oid).0.effective(&met);
+        row.handling = words(effective);
+        let giver = columns.iter().map(|(_, label)| *label).find(|label| *self.client.handling(*label) == met);
+        row.why = match giver {
+            Some(label) => format!("{}: {}", self.giver(label), words(&met)),
+            None if met == Handling::Refuse => format!("{}: read is not allowed", self.giver(*label)),
+            None => String::from("what the handlings of these labels have in common"),
         };
-        let mut all = columns.iter();
-        let Some((first, label)) = all.next() else { return };
-        let mut strictest = of(first, *label).clone();
-        let (mut by, mut of_type) = (*label, *first);
-        for (column, label) in all {
-            let next = strictest.meet(of(column, *label));
-            if next != strictest {
-                (by, of_type) = (*label, *column);
-            }
-            strictest = next;
+        if columns.len() > 1 {
+            row.why.push_str("; the strictest of what it can be");
         }
-        row.handling = words(&strictest);
-        let given = self.client.handling(by);
-        row.why = format!("{}: {}", self.giver(by), words(given));
-        if strictest == Handling::Drop && *given != Handling::Drop {
-            let type_name = self.catalog.column(of_type).map_or("?", |c| &*c.type_name);
+        if *effective != met {
+            let type_name = self.catalog.column(*first).map_or("?", |column| &*column.type_name);
             row.why.push_str(&format!(", which type {type_name} cannot carry: NULL"));
         }
     }
@@ -278,10 +271,10 @@ impl Explainer<'_> {
     }
 
     fn granted(&self, label: LabelId) -> &'static str {
-        match self.client.labels.get(usize::from(label.0)).map(|l| l.filter) {
-            None | Some(Filter::None) => "none",
-            Some(Filter::Equality) => "equality",
-            Some(Filter::Any) => "any",
+        match self.client.filter(label) {
+            Filter::None => "none",
+            Filter::Equality => "equality",
+            Filter::Any => "any",
         }
     }
 
@@ -300,6 +293,23 @@ impl Explainer<'_> {
             (Some(relation), None) => format!("{}.{}", relation.schema, relation.name),
             (None, _) => String::from("?"),
         }
+    }
+
+    /// Budgets that the statement spends from.
+    fn limits(&self, statement: &Statement) -> Vec<String> {
+        let labels: BTreeSet<LabelId> =
+            statement.columns.iter().filter(|used| used.label.0 >= first_declared()).map(|used| used.label).collect();
+        let mut notes = Vec::new();
+        if let Some(limit) = self.client.rows_per_hour.as_ref().filter(|_| !labels.is_empty()) {
+            notes.push(format!("rows with labelled columns are counted: {} an hour (role {})", limit.most, limit.role));
+        }
+        for policy in labels.iter().filter_map(|label| self.client.labels.get(usize::from(label.0))) {
+            if let Some(limit) = &policy.values_per_hour {
+                let name = &policy.name;
+                notes.push(format!("values of label {name} are counted: {} an hour (role {})", limit.most, limit.role));
+            }
+        }
+        notes
     }
 
     fn place(&self, position: Option<usize>) -> Option<Place> {
@@ -323,6 +333,11 @@ pub fn words(handling: &Handling) -> String {
             handling.name().to_owned()
         }
     }
+}
+
+/// Labels below are built in.
+fn first_declared() -> u16 {
+    u16::try_from(builtin::NAMES.len()).unwrap_or(u16::MAX)
 }
 
 fn permission(access: Access) -> &'static str {

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError, Settings, secret};
-use crate::{check, event_trigger, logs, serve};
+use crate::{check, event_trigger, explain_command, logs, replay_command, serve};
 
 /// A data firewall for PostgreSQL.
 ///
@@ -26,6 +26,10 @@ enum Command {
     Serve(Box<ServeArgs>),
     /// Checks a classification, offline or against a live database
     Check(CheckArgs),
+    /// What becomes of a statement of a client, from a schema dump: no server is asked
+    Explain(ExplainArgs),
+    /// What another classification would change for captured statements, from a schema dump: no server is asked
+    Replay(ReplayArgs),
     /// Installs event triggers that tell the firewall of DDL at once (else it looks every --catalog-poll)
     InstallTrigger(InstallTriggerArgs),
     /// Makes a key file (32 random bytes in base64, mode 0600); never overwrites one
@@ -65,6 +69,74 @@ pub(crate) struct CheckArgs {
     pub(crate) json: bool,
 }
 
+/// A database without a database server.
+#[derive(Args, Debug)]
+pub(crate) struct OfflineArgs {
+    /// What `pg_dump --schema-only DATABASE` printed
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) schema: PathBuf,
+    /// The classification
+    #[arg(long, env = "RINGFENCE_CLASSIFICATION", value_name = "FILE", default_value = "classification.yaml")]
+    pub(crate) classification: PathBuf,
+    /// The database's name, where the classification has entries for one database
+    #[arg(long, short, value_name = "NAME", default_value = "")]
+    pub(crate) database: String,
+    /// A login of the firewall at the server (repeatable): clients could change functions that it owns, so those are
+    /// opaque. Logins that the classification names are known
+    #[arg(long, value_name = "NAME")]
+    pub(crate) login: Vec<String>,
+    /// One JSON document instead of tables
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `ringfence explain`.
+#[derive(Args, Debug)]
+#[command(after_help = EXPLAIN_EXAMPLES)]
+pub(crate) struct ExplainArgs {
+    #[command(flatten)]
+    pub(crate) offline: OfflineArgs,
+    /// The client for whom it is decided
+    #[arg(long, short, value_name = "NAME")]
+    pub(crate) client: String,
+    /// Reads the SQL from a file (- is standard input)
+    #[arg(long, short, value_name = "FILE", conflicts_with = "sql")]
+    pub(crate) file: Option<PathBuf>,
+    /// Ends with 1 if the statement would be refused
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// The SQL; left out, or -: from standard input
+    pub(crate) sql: Option<String>,
+}
+
+const EXPLAIN_EXAMPLES: &str = "Examples:
+  pg_dump --schema-only bank > schema.sql
+  ringfence explain --schema schema.sql --client analyst 'SELECT credit_card FROM users'
+  ringfence explain --schema schema.sql --client users-api -f report.sql --check";
+
+/// `ringfence replay`.
+#[derive(Args, Debug)]
+#[command(after_help = REPLAY_EXAMPLES)]
+pub(crate) struct ReplayArgs {
+    #[command(flatten)]
+    pub(crate) offline: OfflineArgs,
+    /// The classification to compare with
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) policy: PathBuf,
+    /// Only for this client [default: all]
+    #[arg(long, short, value_name = "NAME")]
+    pub(crate) client: Option<String>,
+    /// Ends with 1 if anything would change
+    #[arg(long)]
+    pub(crate) fail_on_change: bool,
+    /// SQL statements, or an audit log (JSON lines)
+    pub(crate) file: PathBuf,
+}
+
+const REPLAY_EXAMPLES: &str = "Examples:
+  ringfence replay --schema schema.sql --classification old.yaml --policy new.yaml statements.sql
+  ringfence replay --schema schema.sql --policy new.yaml --client analyst --fail-on-change audit.jsonl";
+
 /// `ringfence install-trigger`.
 #[derive(Args, Debug)]
 pub(crate) struct InstallTriggerArgs {
@@ -86,6 +158,8 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(args) => serve_command(*args),
         Command::Check(args) => check::run(&args),
+        Command::Explain(args) => explain_command::run(&args),
+        Command::Replay(args) => replay_command::run(&args),
         Command::InstallTrigger(args) => event_trigger::run(&args),
         Command::Keygen { file } => match secret::keygen(&file) {
             Ok(()) => ExitCode::SUCCESS,
@@ -130,6 +204,11 @@ fn layered(args: ServeArgs) -> Result<Settings, ConfigError> {
 pub(crate) fn complain(error: &dyn std::error::Error, code: u8) -> ExitCode {
     eprintln!("ringfence: {error}");
     ExitCode::from(code)
+}
+
+/// What should be known, and stands in no way: on standard error.
+pub(crate) fn warn(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
 /// A closed pipe (`ringfence schema | head`) is no error.

@@ -64,6 +64,16 @@ impl LoadedPolicy {
         Ok(Self { policy, version, content, logins })
     }
 
+    /// A policy to try out: its text, and what to call it. Password files are not read, since nobody logs in.
+    pub fn trial(text: &str, file: &str) -> Result<Self, PolicyErrors> {
+        let policy = ringfence_policy::parse(text, file)
+            .map_err(|errors| PolicyErrors(errors.iter().map(describe).collect()))?;
+        let login = |user: &str| UpstreamLogin { user: user.into(), password: None };
+        let logins =
+            policy.clients().filter_map(|(name, c)| Some((name.into(), login(&c.upstream.as_ref()?.user)))).collect();
+        Ok(Self { policy, version: 0, content: 0, logins })
+    }
+
     /// Says loudly what is only worth knowing, and who is only observed.
     pub fn log(&self) {
         for warning in &self.policy.warnings {

@@ -4,6 +4,7 @@ mod explain;
 pub mod guard;
 pub mod health;
 pub mod openapi;
+mod replay;
 mod routes;
 mod tls;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
-use axum::extract::{ConnectInfo, FromRequest, Path, Request, State as Extract};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequest, Path, Request, State as Extract};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -46,6 +46,7 @@ pub(super) fn guarded_routes() -> Vec<(&'static str, MethodRouter<Arc<State>>)> 
         ("/api/v1/config", get(config)),
         ("/api/v1/reload", post(reload)),
         ("/api/v1/explain", post(super::explain::explain)),
+        ("/api/v1/replay", post(super::replay::replay).layer(DefaultBodyLimit::max(super::replay::LARGEST))),
         ("/api/v1/clients", get(clients)),
         ("/api/v1/clients/{name}", get(client)),
         ("/api/v1/clients/{name}/tokens", post(issue).delete(revoke_client)),
