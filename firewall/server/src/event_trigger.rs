@@ -22,7 +22,7 @@ const INSTALL: &str = "BEGIN; \
     REVOKE ALL ON SCHEMA ringfence_events FROM PUBLIC; \
     CREATE FUNCTION ringfence_events.changed() RETURNS event_trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$ \
     BEGIN \
-        IF (SELECT bool_and(coalesce(schema_name = 'pg_temp', false)) FROM pg_event_trigger_ddl_commands()) IS NOT TRUE THEN \
+        IF tg_tag NOT LIKE 'DROP %' AND (SELECT bool_and(coalesce(schema_name = 'pg_temp', false)) FROM pg_event_trigger_ddl_commands()) IS NOT TRUE THEN \
             PERFORM pg_notify('ringfence_catalog', ''); \
         END IF; \
     END $$; \

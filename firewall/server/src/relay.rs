@@ -258,14 +258,29 @@ impl Relay {
         while let Some(event) = self.session.next_event() {
             self.shared.audit.record(&self.context, now, &event);
         }
-        if let Some(Need::Refresh(reason)) = self.session.need() {
-            tracing::debug!(client = %self.context.client, ?reason, "a session asks for the catalog");
-            let (shared, context) = (Arc::clone(&self.shared), Arc::clone(&self.context));
-            self.unpolled = true;
-            self.refresh =
-                Some(Box::pin(async move { shared.worlds.refresh(&context.database, &context.client).await }));
+        if let Some(need) = self.session.need() {
+            self.ask(need);
         }
         result
+    }
+
+    #[cold]
+    fn ask(&mut self, need: Need) {
+        let (shared, context) = (Arc::clone(&self.shared), Arc::clone(&self.context));
+        match need {
+            Need::Refresh(reason) => {
+                tracing::debug!(client = %self.context.client, ?reason, "a session asks for the catalog");
+                self.unpolled = true;
+                self.refresh =
+                    Some(Box::pin(async move { shared.worlds.refresh(&context.database, &context.client).await }));
+            }
+            // The others are to see what an unrestricted session changed; that one need not wait.
+            Need::Stale => {
+                tokio::spawn(async move {
+                    let _ = shared.worlds.refresh(&context.database, &context.client).await;
+                });
+            }
+        }
     }
 
     fn poll_refresh(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Result<(), CloseReason> {
