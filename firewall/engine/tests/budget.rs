@@ -1,12 +1,15 @@
-//! Limits of values by the hour: what a client compares protected values with counts like values that it was shown.
+//! Limits by the hour: of rows, and of values. What a client compares protected values with counts like values that it was
+//! shown.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod support;
 
 use std::time::Duration;
 
+use ringfence_analysis::facts::Rule;
+use ringfence_engine::Verdict;
 use ringfence_wire::encode;
-use support::{Stage, contains};
+use support::{Stage, USERS, contains, field, row, tags};
 
 /// Sends the query, and answers it if it went upstream.
 fn query(stage: &mut Stage, text: &str) -> Result<(), String> {
@@ -91,4 +94,49 @@ fn guesses_through_execute_are_counted() {
     }
     assert!(query(&mut stage, "execute p('d')").unwrap_err().contains("values_per_hour"));
     query(&mut stage, "execute p('a')").unwrap();
+}
+
+/// Asks for cards, gets `rows` of them; what the client sees.
+fn cards(stage: &mut Stage, rows: usize) -> Vec<u8> {
+    stage.client(|out| encode::query(out, b"select id, credit_card from users"));
+    stage.server(|out| {
+        encode::row_description(out, [field("id", USERS, 1, 23), field("credit_card", USERS, 3, 25)]);
+        for at in 0..rows {
+            row(out, &[Some(b"1"), Some(format!("41111111111{at:05}").as_bytes())]);
+        }
+        encode::command_complete(out, b"SELECT 2");
+        encode::ready_for_query(out, b'I');
+    })
+}
+
+#[test]
+fn rows_are_counted_and_the_rest_is_withheld() {
+    let mut stage = Stage::new("counted");
+    assert_eq!(tags(&cards(&mut stage, 2)), "TDDCZ");
+    let seen = cards(&mut stage, 5);
+    assert_eq!(tags(&seen), "TDEZ", "one row was left");
+    assert!(contains(&seen, "C53400\0") && contains(&seen, "rows_per_hour"));
+    assert_eq!(tags(&cards(&mut stage, 1)), "TEZ");
+    let verdicts: Vec<Verdict> = std::iter::from_fn(|| stage.session.next_event()).map(|event| event.verdict).collect();
+    assert_eq!(verdicts, [Verdict::Handled, Verdict::Refused(Rule::Budget), Verdict::Refused(Rule::Budget)]);
+    // Rows without labelled columns are free.
+    stage.client(|out| encode::query(out, b"select id from users"));
+    let seen = stage.server(|out| {
+        encode::row_description(out, [field("id", USERS, 1, 23)]);
+        row(out, &[Some(b"1")]);
+        encode::command_complete(out, b"SELECT 1");
+        encode::ready_for_query(out, b'I');
+    });
+    assert_eq!(tags(&seen), "TDCZ");
+    stage.now += Duration::from_secs(3_661);
+    assert_eq!(tags(&cards(&mut stage, 3)), "TDDDCZ");
+}
+
+#[test]
+fn an_observed_client_gets_its_rows_and_the_audit_log_hears_of_it() {
+    let mut stage = Stage::new("watched");
+    assert_eq!(tags(&cards(&mut stage, 5)), "TDDDDDCZ");
+    assert_eq!(tags(&cards(&mut stage, 0)), "TCZ");
+    let verdicts: Vec<Verdict> = std::iter::from_fn(|| stage.session.next_event()).map(|event| event.verdict).collect();
+    assert_eq!(verdicts, [Verdict::Observed(Rule::Budget), Verdict::Handled]);
 }

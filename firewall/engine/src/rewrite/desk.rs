@@ -37,12 +37,17 @@ pub(crate) struct Desk<'a> {
     /// Values that became NULL because they could not be presented.
     pub(crate) unpresentable: &'a mut u64,
     pub(crate) detections: &'a mut Vec<Detection>,
+    /// What would have stopped the rows of an observed client.
+    pub(crate) observed: &'a mut Option<Rule>,
 }
 
 impl Desk<'_> {
     /// Before each row.
     pub(crate) fn row(&mut self, plan: &RowPlan) -> Result<(), Stop> {
-        if plan.labelled { self.meter.row(self.client, self.now).map_err(|spent| self.spent(&spent)) } else { Ok(()) }
+        if !plan.labelled {
+            return Ok(());
+        }
+        self.meter.row(self.client, self.now).or_else(|spent| self.spent(&spent))
     }
 
     /// Appends what is sent for a value; `false` (and nothing appended): NULL.
@@ -100,11 +105,21 @@ impl Desk<'_> {
                 meter.into_inner().1
             }
         };
-        result.map_err(|spent| self.spent(&spent))
+        result.or_else(|spent| self.spent(&spent))
     }
 
-    fn spent(&self, spent: &Spent) -> Stop {
-        Stop::Refused(Box::new(spent.refusal(&self.client.name)))
+    fn spent(&mut self, spent: &Spent) -> Result<(), Stop> {
+        let refusal = spent.refusal(&self.client.name);
+        self.refuse(refusal)
+    }
+
+    /// Of an observed client it is only noted.
+    fn refuse(&mut self, refusal: Refusal) -> Result<(), Stop> {
+        if self.client.observe {
+            self.observed.get_or_insert(refusal.rule);
+            return Ok(());
+        }
+        Err(Stop::Refused(Box::new(refusal)))
     }
 
     /// Looks at a value of an unlabelled column.
@@ -122,14 +137,14 @@ impl Desk<'_> {
             Shape::Hash => self.client.detectors.hash,
             Shape::PrivateKey => self.client.detectors.private_key,
         };
-        if word == Detect::Audit || self.client.observe {
+        if word == Detect::Audit {
             return Ok(());
         }
         let subject = match watched.column {
             Some(column) => origin::column_name(self.catalog, column),
             None => format!("result column {}", watched.position + 1),
         };
-        Err(Stop::Refused(Box::new(Refusal {
+        self.refuse(Refusal {
             rule: Rule::Detector,
             sqlstate: "42501",
             message: format!(
@@ -139,7 +154,7 @@ impl Desk<'_> {
             ),
             hint: Some(String::from("Leave the column out, and have it classified.")),
             position: None,
-        })))
+        })
     }
 }
 

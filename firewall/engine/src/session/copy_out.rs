@@ -306,6 +306,7 @@ impl Session {
             now,
             unpresentable: &mut self.unpresentable,
             detections: &mut self.server.detections,
+            observed: &mut self.server.observed,
         };
         let frame = own.len();
         own.extend_from_slice(&[be::COPY_DATA, 0, 0, 0, 0]);

@@ -153,6 +153,7 @@ impl Session {
         self.server.copy = None;
         self.server.row = 0;
         self.server.detections.clear();
+        self.server.observed = None;
         self.server.rows = RowMode::Undecided;
         self.server.in_transaction = status != b'I';
         self.client.copying = false;

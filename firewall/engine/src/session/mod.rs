@@ -24,6 +24,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use ringfence_analysis::SessionNames;
+use ringfence_analysis::facts::Rule;
 use ringfence_cipher::Presenter;
 use ringfence_policy::{ClientBudget, ClientPolicy, Meter, Refusal};
 use ringfence_wire::WireError;
@@ -226,6 +227,8 @@ struct ServerSide {
     row: u64,
     /// What the detectors found in it.
     detections: Vec<Detection>,
+    /// What would have stopped it, of an observed client.
+    observed: Option<Rule>,
     /// An error took the place of a result: nothing more until ReadyForQuery.
     muted: bool,
     /// A description names a table that the snapshot lacks; the answer has come.

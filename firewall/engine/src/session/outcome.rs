@@ -13,6 +13,7 @@ impl Session {
     pub(super) fn record(&mut self, now: Instant, rows: u64, verdict: Option<Verdict>) {
         self.server.row = 0;
         let detections = Arc::from(std::mem::take(&mut self.server.detections));
+        let observed = self.server.observed.take();
         let event = match self.pending.front() {
             Some(Expect::Execute(running) | Expect::Query { running, .. }) => {
                 let rows_plan = match &running.rows {
@@ -20,7 +21,7 @@ impl Session {
                     None => self.described.get(&running.portal),
                 };
                 let handled = rows_plan.map_or_else(|| Arc::from([]), |plan| Arc::clone(&plan.handled));
-                let verdict = verdict.unwrap_or(match running.observed {
+                let verdict = verdict.unwrap_or(match running.observed.or(observed) {
                     Some(rule) => Verdict::Observed(rule),
                     None if rows_plan.is_some_and(|plan| plan.changes()) => Verdict::Handled,
                     None => Verdict::Passed,

@@ -115,6 +115,7 @@ impl Session {
             now,
             unpresentable: &mut self.unpresentable,
             detections: &mut self.server.detections,
+            observed: &mut self.server.observed,
         };
         let looked = if sampled { rewrite::watch_row(body, plan, &mut desk) } else { Ok(()) };
         let done =

@@ -27,10 +27,13 @@ columns:
 roles:
   default: { pci: { mask: last4 }, pii: plain, secret: drop }
   limited: { pci: { handling: plain, values_per_hour: 3 }, pii: plain, secret: drop }
+  counted: { pci: { mask: last4 }, pii: plain, secret: drop, rows_per_hour: 3 }
   operator: { pci: plain, pii: plain, secret: plain, admin: true }
 clients:
   api: { roles: [default] }
   limited: { roles: [limited] }
+  counted: { roles: [counted] }
+  watched: { roles: [counted], enforce: observe }
   operator: { roles: [operator] }
 ";
 
