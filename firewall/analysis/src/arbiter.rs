@@ -13,6 +13,7 @@ pub(crate) mod dump;
 mod error;
 mod query;
 pub(crate) mod seen;
+mod spots;
 mod utility;
 mod walk;
 
@@ -21,6 +22,7 @@ use pg_raw_parse::{ConstValue, Node, nodes, raw};
 
 pub use error::SyntaxError;
 pub(crate) use seen::Seen;
+pub(crate) use spots::{Literal, spots};
 
 /// Longer texts are refused: every byte of it is parsed, and a plan for it would never be used again.
 pub const MAX_TEXT: usize = 64 << 20;

@@ -6,7 +6,12 @@ const LITERAL: u64 = 0x3f;
 
 /// The fingerprint of a text.
 pub fn fingerprint(text: &[u8]) -> u64 {
-    let mut state = State { hash: SEED, list: List::None };
+    shape(text).0
+}
+
+/// The fingerprint of a text, and the number of its literals.
+pub fn shape(text: &[u8]) -> (u64, u32) {
+    let mut state = State { hash: SEED, list: List::None, literals: 0 };
     lex(text, &mut state);
     state.finish()
 }
@@ -19,7 +24,8 @@ pub fn literals(text: &[u8], found: impl FnMut(&[u8])) {
 /// Takes what the text is made of, in order.
 trait Lexemes {
     fn literal(&mut self, literal: &[u8]);
-    fn word(&mut self, word: &[u8]);
+    /// The first `len` bytes of `text`.
+    fn word(&mut self, text: &[u8], len: usize);
     fn symbol(&mut self, symbol: u8);
 }
 
@@ -33,7 +39,7 @@ impl<F: FnMut(&[u8])> Lexemes for Literals<F> {
         }
     }
 
-    fn word(&mut self, _: &[u8]) {}
+    fn word(&mut self, _: &[u8], _: usize) {}
 
     fn symbol(&mut self, _: u8) {}
 }
@@ -44,27 +50,23 @@ fn lex(text: &[u8], into: &mut impl Lexemes) {
         rest = match class(first) {
             Class::Blank => tail,
             Class::Word => {
-                let len = 1 + span(tail, |b| matches!(class(b), Class::Word | Class::Digit) || b == b'$');
+                let len = run(rest, b'$');
                 let (word, after) = split(rest, len);
                 match (word, after.first()) {
                     ([b'e' | b'E' | b'b' | b'B' | b'x' | b'X' | b'n' | b'N'], Some(b'\'')) => {
                         literal(rest, quoted(after, b'\'', matches!(word, [b'e' | b'E'])), into)
                     }
                     _ => {
-                        into.word(word);
+                        into.word(rest, len);
                         after
                     }
                 }
             }
-            Class::Digit => {
-                let len = span(rest, |b| matches!(class(b), Class::Word | Class::Digit) || b == b'.');
-                literal(rest, split(rest, len).1, into)
-            }
+            Class::Digit => literal(rest, split(rest, run(rest, b'.')).1, into),
             Class::Quote => literal(rest, quoted(rest, b'\'', false), into),
             Class::Name => {
                 let after = quoted(rest, b'"', false);
-                let len = rest.len() - after.len();
-                into.word(split(rest, len).0);
+                into.word(rest, rest.len() - after.len());
                 after
             }
             Class::Dollar => match dollar(rest) {
@@ -148,6 +150,7 @@ enum List {
 struct State {
     hash: u64,
     list: List,
+    literals: u32,
 }
 
 impl State {
@@ -166,10 +169,10 @@ impl State {
         self.list = List::None;
     }
 
-    fn finish(mut self) -> u64 {
+    fn finish(mut self) -> (u64, u32) {
         self.settle();
         self.mix(0);
-        self.hash
+        (self.hash, self.literals)
     }
 }
 
@@ -179,6 +182,7 @@ impl Lexemes for State {
         if self.list != List::Comma {
             self.mix(LITERAL);
         }
+        self.literals = self.literals.wrapping_add(1);
         self.list = List::Literal;
     }
 
@@ -194,29 +198,65 @@ impl Lexemes for State {
         }
     }
 
-    fn word(&mut self, word: &[u8]) {
+    fn word(&mut self, text: &[u8], len: usize) {
         self.settle();
-        let (chunks, rest) = word.as_chunks::<8>();
-        for chunk in chunks {
+        let mut rest = split(text, len - len % 8);
+        for chunk in rest.0.as_chunks::<8>().0 {
             self.mix(folded(u64::from_le_bytes(*chunk)));
         }
-        let mut last = [0; 8];
-        if let Some(start) = last.get_mut(..rest.len()) {
-            start.copy_from_slice(rest);
-        }
+        let left = len % 8;
+        let last = match rest.1.first_chunk::<8>() {
+            // What follows the word is cut off.
+            Some(chunk) => u64::from_le_bytes(*chunk) & ((1 << (8 * left)) - 1),
+            None => {
+                rest.1 = rest.1.get(..left).unwrap_or_default();
+                rest.1.iter().rev().fold(0, |last, byte| last << 8 | u64::from(*byte))
+            }
+        };
         // The length keeps words apart from each other and from symbols.
-        self.mix(folded(u64::from_le_bytes(last)) ^ (0x100 + word.len() as u64).rotate_right(12));
+        self.mix(folded(last) ^ (0x100 + len as u64).rotate_right(12));
     }
 }
 
+const ONES: u64 = 0x0101_0101_0101_0101;
+/// The high bit of every byte.
+const HIGH: u64 = 0x80 * ONES;
+
 /// Eight bytes with their ASCII capitals made small.
 fn folded(bytes: u64) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    let low = bytes & (0x7f * ONES);
+    let low = bytes & !HIGH;
     let from_a = low + (0x80 - 0x41) * ONES;
     let after_z = low + (0x7f - 0x5a) * ONES;
-    let capital = (from_a ^ after_z) & !bytes & (0x80 * ONES);
+    let capital = (from_a ^ after_z) & !bytes & HIGH;
     bytes | (capital >> 2)
+}
+
+/// How many bytes at the beginning are of words, digits, or `extra` (ASCII).
+fn run(bytes: &[u8], extra: u8) -> usize {
+    let mut at = 0;
+    loop {
+        let rest = split(bytes, at).1;
+        let Some(chunk) = rest.first_chunk::<8>() else {
+            return at + span(rest, |b| matches!(class(b), Class::Word | Class::Digit) || b == extra);
+        };
+        let inside = in_words(u64::from_le_bytes(*chunk), extra);
+        let len = (!inside & HIGH).trailing_zeros() / 8;
+        at += len as usize;
+        if len < 8 {
+            return at;
+        }
+    }
+}
+
+/// The high bits of those of eight bytes that are of words, digits, or `extra`: no sum below leaves its byte.
+fn in_words(bytes: u64, extra: u8) -> u64 {
+    let low = bytes & !HIGH;
+    let small = low | (0x20 * ONES);
+    let letter = (small + (0x80 - 0x61) * ONES) & !(small + (0x80 - 0x7b) * ONES);
+    let digit = (low + (0x80 - 0x30) * ONES) & !(low + (0x80 - 0x3a) * ONES);
+    let underscore = HIGH - (low ^ (0x5f * ONES));
+    let extra = HIGH - (low ^ (u64::from(extra) * ONES));
+    (letter | digit | underscore | extra | bytes) & HIGH
 }
 
 fn span(bytes: &[u8], matches: impl Fn(u8) -> bool) -> usize {
@@ -324,6 +364,42 @@ mod tests {
         other("SELECT (1)", "SELECT 1");
         other("SELECT 1 + 1", "SELECT 1 - 1");
         other("", "SELECT");
+    }
+
+    /// The same, byte by byte.
+    #[test]
+    fn eight_bytes_at_once_are_eight_bytes() {
+        use super::{Class, class, folded, in_words, run};
+        for byte in 0..=255_u8 {
+            for other in [b'a', b'$', 0, 0xff, b' ', b'9', b'Z', 0x7f] {
+                for extra in [b'$', b'.'] {
+                    let is = |b: u8| matches!(class(b), Class::Word | Class::Digit) || b == extra;
+                    let bytes = [byte, other, byte, byte, other, other, byte, other];
+                    let inside = in_words(u64::from_le_bytes(bytes), extra).to_le_bytes();
+                    assert_eq!(inside, bytes.map(|b| if is(b) { 0x80 } else { 0 }), "{bytes:?}");
+                    let twice = [bytes, bytes].concat();
+                    assert_eq!(run(&twice, extra), twice.iter().take_while(|b| is(**b)).count());
+                    assert_eq!(folded(u64::from_le_bytes(bytes)).to_le_bytes(), bytes.map(|b| b.to_ascii_lowercase()));
+                }
+            }
+        }
+    }
+
+    /// Audit logs of other versions have them.
+    #[test]
+    fn values_stay() {
+        assert_eq!(f(b"SELECT abalance FROM pgbench_accounts WHERE aid = 1;"), 0xe5d4_42e7_1661_49e8);
+        assert_eq!(
+            f(b"UPDATE t_long_name_of_32_characters_abc SET a$b = E'x', \"Mixed\" = .5 WHERE \xc3\xa9 IN (1,2)"),
+            0x382e_1934_16d5_0e3e
+        );
+    }
+
+    #[test]
+    fn literals_are_counted() {
+        use super::shape;
+        assert_eq!(shape(b"SELECT 'a', 1, $1 FROM t1 WHERE x IN (1, 2, 3)").1, 6);
+        assert_eq!(shape(b"SELECT a FROM b -- 1").1, 0);
     }
 
     #[test]

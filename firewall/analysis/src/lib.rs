@@ -23,6 +23,7 @@ mod resolve;
 pub mod script;
 pub mod settings;
 mod statement;
+mod template;
 pub mod views;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -30,9 +31,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub use arbiter::{MAX_DEPTH, MAX_TEXT, SyntaxError};
 pub use catalog::{Catalog, Column, ColumnId, LabelId, Relation, text_hash};
 pub use facts::{Analysis, Statement};
-pub use fingerprint::{fingerprint, literals};
+pub use fingerprint::{fingerprint, literals, shape};
 pub use names::SessionNames;
 pub use reach::Reached;
+pub use template::Template;
 
 /// What every statement of `text` reads, writes, computes and returns.
 ///

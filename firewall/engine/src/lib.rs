@@ -6,6 +6,7 @@
 //!
 //! Nothing reaches the server but as [`Cleared`], which only [`gate`] makes.
 
+mod door;
 pub mod event;
 pub mod gate;
 pub mod literals;
@@ -15,6 +16,7 @@ pub mod plan;
 mod refusal;
 mod rewrite;
 pub mod session;
+mod templates;
 pub mod world;
 
 pub use event::{Detection, Event, HandledColumn, Shape, Verdict};

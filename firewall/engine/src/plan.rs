@@ -1,17 +1,20 @@
 //! Plans: what was decided about one text, kept for as long as the world that it was decided in.
 
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use quick_cache::sync::Cache;
 use quick_cache::{Equivalent, Weighter};
-use ringfence_analysis::facts::{Analysis, Rule, Statement};
+use ringfence_analysis::facts::{Analysis, Effect, Kind, Rule, Statement};
 use ringfence_analysis::{SessionNames, SyntaxError, analyse};
 use ringfence_policy::{ClientPolicy, Decision, Refusal, decide};
 
 use crate::World;
+use crate::door::Door;
+use crate::templates::{Known, Templates};
+
+/// Longer texts have a plan of their own.
+const MAX_SHARED: usize = 16 << 10;
 
 /// One text, analysed and decided for one client in one world.
 #[derive(Debug)]
@@ -51,20 +54,25 @@ impl Plan {
             policy_version: world.policy_version,
             analysis: Analysis::default(),
             decisions: Vec::new(),
-            fingerprint: ringfence_analysis::fingerprint(text),
+            fingerprint: 0,
             note: OnceLock::new(),
             refusal: None,
         };
-        let Ok(readable) = std::str::from_utf8(text) else {
-            plan.refusal = Some((0, not_utf8()));
-            return plan;
+        let analysis = match std::str::from_utf8(text) {
+            Ok(readable) => analyse(readable, &world.catalog, names).map_err(|error| unreadable(&error)),
+            Err(_) => Err(not_utf8()),
         };
-        match analyse(readable, &world.catalog, names) {
+        match analysis {
             Ok(analysis) => plan.analysis = analysis,
-            Err(error) => {
-                plan.refusal = Some((0, unreadable(&error)));
-                return plan;
-            }
+            Err(refusal) => plan.refusal = Some((0, refusal)),
+        }
+        plan.fingerprint = match &*plan.analysis.statements {
+            // What stands around the only statement leaves no trace in it.
+            [only] => only.fingerprint,
+            _ => ringfence_analysis::fingerprint(text),
+        };
+        if plan.refusal.is_some() {
+            return plan;
         }
         plan.decisions =
             plan.analysis.statements.iter().map(|statement| decide(client, &world.catalog, statement)).collect();
@@ -97,6 +105,44 @@ impl Plan {
     /// Some labelled column, or relation with one, is reached.
     pub fn reaches_labels(&self) -> bool {
         self.analysis.statements.iter().any(|statement| statement.taints || !statement.columns.is_empty())
+    }
+
+    /// Nothing was found in it, so it does not matter which values it holds where values can stand.
+    pub(crate) fn stands_for_others(&self) -> bool {
+        let ([Decision::Pass], [only]) = (&*self.decisions, &*self.analysis.statements) else { return false };
+        // Every fact is named: a new one has to be thought about.
+        let Statement {
+            range: _,
+            kind,
+            verb: _,
+            fingerprint: _,
+            relations: _,
+            unknown,
+            columns,
+            violations,
+            outputs,
+            described,
+            stored_parameters,
+            copy_out,
+            effect,
+            writes: _,
+            taints,
+            unexplained,
+        } = only;
+        matches!(kind, Kind::Select | Kind::Insert | Kind::Update | Kind::Delete)
+            && self.refusal.is_none()
+            && !self.own_names
+            && !self.analysis.setting_dependent
+            && unknown.is_empty()
+            && columns.is_empty()
+            && violations.is_empty()
+            && outputs.is_none()
+            && described.is_empty()
+            && stored_parameters.is_empty()
+            && copy_out.is_none()
+            && *effect == Effect::None
+            && !taints
+            && !unexplained
     }
 
     /// Bytes that it takes, reckoned.
@@ -139,6 +185,7 @@ pub struct PlanCache {
     cache: Cache<Key, Arc<Plan>, ByBytes>,
     /// Texts with literals in them come once: only what is seen again is kept.
     door: Door,
+    templates: Templates,
     hits: AtomicU64,
     misses: AtomicU64,
 }
@@ -169,31 +216,6 @@ impl Equivalent<Key> for Lookup<'_> {
     }
 }
 
-/// Remembers about which texts were asked lately. A collision only keeps a plan too early, or makes one twice.
-#[derive(Debug)]
-struct Door {
-    hasher: RandomState,
-    seen: Box<[AtomicU32]>,
-}
-
-impl Default for Door {
-    fn default() -> Self {
-        Self { hasher: RandomState::new(), seen: (0..Self::SLOTS).map(|_| AtomicU32::new(0)).collect() }
-    }
-}
-
-impl Door {
-    const SLOTS: usize = 8192;
-
-    /// The text was asked about before.
-    fn admits(&self, lookup: &Lookup<'_>) -> bool {
-        let hash = self.hasher.hash_one(lookup);
-        let mark = (hash >> 32) as u32;
-        let slot = self.seen.get(hash as usize % Self::SLOTS);
-        slot.is_none_or(|slot| slot.swap(mark, Ordering::Relaxed) == mark)
-    }
-}
-
 #[derive(Debug, Clone)]
 struct ByBytes;
 
@@ -206,10 +228,12 @@ impl Weighter<Key, Arc<Plan>> for ByBytes {
 impl PlanCache {
     /// Keeps at most about `bytes` of plans.
     pub fn new(bytes: u64) -> Self {
+        let bytes = bytes - bytes / 8;
         let expected = usize::try_from(bytes / 2048).unwrap_or(usize::MAX).clamp(64, 1 << 20);
         Self {
             cache: Cache::with_weighter(expected, bytes, ByBytes),
             door: Door::default(),
+            templates: Templates::new(bytes / 8),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
         }
@@ -247,6 +271,30 @@ impl PlanCache {
         plan
     }
 
+    /// The plan of a simple query, whose text is not kept beyond its answer: it may be that of another text that differs
+    /// only in values.
+    pub(crate) fn passing(&self, text: &[u8], world: &World, client: &ClientPolicy, names: &SessionNames) -> Arc<Plan> {
+        if text.len() > MAX_SHARED || !names.is_empty() {
+            return self.plan(text, &[], world, client, names);
+        }
+        let shape = ringfence_analysis::shape(text);
+        if shape.1 == 0 {
+            return self.plan(text, &[], world, client, names);
+        }
+        match self.templates.find(text, shape, world, client) {
+            Known::Plan(plan) => {
+                self.hits.fetch_add(1, Ordering::Relaxed);
+                plan
+            }
+            Known::Other => self.plan(text, &[], world, client, names),
+            Known::Nothing => {
+                let plan = self.plan(text, &[], world, client, names);
+                self.templates.offer(&plan, shape, world, client);
+                plan
+            }
+        }
+    }
+
     /// (hits, misses) since the start.
     pub fn counts(&self) -> (u64, u64) {
         (self.hits.load(Ordering::Relaxed), self.misses.load(Ordering::Relaxed))
@@ -254,6 +302,6 @@ impl PlanCache {
 
     /// Bytes that the plans are reckoned to take.
     pub fn weight(&self) -> u64 {
-        self.cache.weight()
+        self.cache.weight() + self.templates.weight()
     }
 }

@@ -12,8 +12,9 @@ use crate::names::Prepared;
 use crate::plan::Plan;
 
 impl Session {
-    /// The plan of a text, once everything that it depends on is known.
-    pub(super) fn decide(&mut self, text: &[u8], types: &[u32]) -> Result<Arc<Plan>, Undecided> {
+    /// The plan of a text, once everything that it depends on is known. `types` are those of a Parse's parameters;
+    /// `None`: a simple query.
+    pub(super) fn decide(&mut self, text: &[u8], types: Option<&[u32]>) -> Result<Arc<Plan>, Undecided> {
         if !self.settings.standard_strings || !self.settings.utf8 {
             if !self.pending.is_empty() {
                 return Err(self.wait_for_replies());
@@ -33,7 +34,10 @@ impl Session {
                 return Err(Undecided::Step(Step::Wait(None)));
             }
         }
-        let plan = self.plan(text, types);
+        let plan = match types {
+            Some(types) => self.plan(text, types),
+            None => self.config.plans.passing(text, &self.config.world, &self.config.client, &self.own),
+        };
         if plan.analysis.setting_dependent && !self.pending.is_empty() {
             return Err(self.wait_for_replies());
         }
@@ -57,7 +61,7 @@ impl Session {
             // Whether the server knew the relation is in its answer to Parse.
             return Err(self.wait_for_replies());
         }
-        let plan = self.decide(&plan.text.clone(), &plan.parameter_types.clone())?;
+        let plan = self.decide(&plan.text.clone(), Some(&plan.parameter_types.clone()))?;
         if let Some(unknown) = plan.unknown() {
             return Err(Undecided::Refused(unknown_relation(unknown)));
         }

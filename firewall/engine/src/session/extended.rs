@@ -36,7 +36,7 @@ impl Session {
         }
         let message = fe::Parse::parse(body)?;
         let types: SmallVec<[u32; 16]> = message.parameter_types.iter().collect();
-        let plan = match self.decide(message.text, &types) {
+        let plan = match self.decide(message.text, Some(&types)) {
             Ok(plan) => plan,
             Err(Undecided::Step(step)) => return Ok(step),
             Err(Undecided::Refused(refusal)) => return Ok(self.refuse(now, &refusal, None, 0, false)),

@@ -44,7 +44,7 @@ impl Session {
         if let Some(step) = self.copy_out_failed() {
             return Ok(step);
         }
-        let plan = match self.decide(text, &[]) {
+        let plan = match self.decide(text, None) {
             Ok(plan) => plan,
             Err(Undecided::Step(step)) => return Ok(step),
             Err(Undecided::Refused(refusal)) => return Ok(self.refuse(now, &refusal, None, 0, true)),

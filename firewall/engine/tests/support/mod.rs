@@ -88,11 +88,16 @@ pub fn session(client: &str) -> Session {
 }
 
 pub fn session_in(client: &str, world: Arc<World>) -> Session {
+    session_with(client, world, Arc::new(PlanCache::new(1 << 20)))
+}
+
+/// With plans that others share.
+pub fn session_with(client: &str, world: Arc<World>, plans: Arc<PlanCache>) -> Session {
     let policy = policy();
     Session::new(SessionConfig {
         client: Arc::clone(&policy.client(client).expect("client").policy),
         world,
-        plans: Arc::new(PlanCache::new(1 << 20)),
+        plans,
         presenter: Arc::new(Presenter::new(MasterKey::from_bytes(&std::array::from_fn(|at| at as u8)).expect("key"))),
         audit_healthy: Arc::new(AtomicBool::new(true)),
         control_fresh: Arc::new(AtomicBool::new(true)),
