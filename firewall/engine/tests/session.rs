@@ -268,6 +268,7 @@ fn diagnostics_of_a_tainted_transaction_are_rebuilt() {
                 (b'D', "Failing row contains (1, alice@example.com, 4111111111111111)."),
                 (b't', "users"),
                 (b'n', "4111111111111111"),
+                (b'W', "PL/pgSQL function f() line 1 at RAISE"),
             ],
         );
         encode::ready_for_query(out, b'I');
@@ -275,6 +276,76 @@ fn diagnostics_of_a_tainted_transaction_are_rebuilt() {
     assert_eq!(tags(&seen), "EZ");
     assert!(contains(&seen, "23514") && contains(&seen, "users"));
     assert!(!contains(&seen, "4111") && !contains(&seen, "alice"));
+}
+
+/// What the server says of an update of a protected column, and the message that is left of it.
+fn rebuilt(said: &[(u8, &str)]) -> Vec<u8> {
+    let mut stage = Stage::new("api");
+    stage.client(|out| encode::query(out, b"update users set email = 'new@example.com' where id = 1"));
+    stage.server(|out| {
+        encode::error(out, said);
+        encode::ready_for_query(out, b'I');
+    })
+}
+
+#[test]
+fn the_servers_own_names_are_kept_and_values_are_not() {
+    for (code, message, more, kept) in [
+        (
+            "23514",
+            "new row for relation \"users\" violates check constraint \"users_email_check\"",
+            &[(b't', "users"), (b'n', "users_email_check")][..],
+            "new row for relation \"users\" violates check constraint \"users_email_check\"",
+        ),
+        (
+            "23502",
+            "null value in column \"email\" of relation \"users\" violates not-null constraint",
+            &[(b't', "users"), (b'c', "email")],
+            "null value in column \"email\" of relation \"users\" violates not-null constraint",
+        ),
+        ("22P02", "invalid input syntax for type integer: \"4111\"", &[], "invalid input syntax for type integer\0"),
+        ("22P02", "invalid input syntax for type 4111: \"4111\"", &[], "invalid input syntax for a type\0"),
+        (
+            "22001",
+            "value too long for type character varying(30)",
+            &[],
+            "value too long for type character varying(30)\0",
+        ),
+        ("22001", "value too long for type character varying(30, 4111)", &[], "value too long for its type\0"),
+        ("22003", "value \"41114111\" is out of range for type smallint", &[], "numeric value out of range\0"),
+        ("22012", "division by zero", &[], "division by zero\0"),
+        ("42501", "permission denied for table users", &[], "permission denied for table users\0"),
+        ("42501", "permission denied for table 4111", &[], "permission denied\0"),
+        ("P0001", "card 4111", &[(b'W', "PL/pgSQL function f()"), (b'P', "3")], "raised by a function or trigger\0"),
+        ("ZZ999", "card 4111", &[(b'c', "4111"), (b'W', "f()")], "the server reported an error\0"),
+    ] {
+        let mut said = vec![
+            (b'S', "ERROR"),
+            (b'V', "ERROR"),
+            (b'C', code),
+            (b'M', message),
+            (b'D', "Failing row contains (4111)."),
+        ];
+        said.extend_from_slice(more);
+        let seen = rebuilt(&said);
+        assert!(contains(&seen, kept), "{message}: {}", String::from_utf8_lossy(&seen));
+        assert!(contains(&seen, code) && !contains(&seen, "4111"), "{message}");
+    }
+}
+
+#[test]
+fn what_the_parser_says_of_the_clients_text_is_kept() {
+    let said =
+        [(b'S', "ERROR"), (b'V', "ERROR"), (b'C', "42703"), (b'M', "column \"emial\" does not exist"), (b'P', "12")];
+    let seen = rebuilt(&said);
+    assert!(contains(&seen, "column \"emial\" does not exist") && !contains(&seen, "withheld"));
+    // Not if it comes from within.
+    for inner in [(b'W', "PL/pgSQL function f()"), (b'q', "select emial from users"), (b'p', "8")] {
+        let mut said = said.to_vec();
+        said.push(inner);
+        let seen = rebuilt(&said);
+        assert!(!contains(&seen, "emial") && contains(&seen, "withheld") && contains(&seen, "42703"));
+    }
 }
 
 #[test]

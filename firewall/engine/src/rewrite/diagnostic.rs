@@ -1,10 +1,16 @@
-//! Errors and notices that could carry protected values are rebuilt: SQLSTATE, severity, position and harmless names
-//! stay, the texts are our own (soundness 17).
+//! Errors and notices that could carry protected values are rebuilt field by field: SQLSTATE, severity, position and
+//! harmless names stay, the texts are our own (soundness 17).
+//!
+//! What is safe to keep is told by what the server puts beside it. Only the parser gives a position in the client's text
+//! without a context or an inner query: its complaint can quote nothing but that text and names. Whatever functions and
+//! triggers raise has a context, so that names in fields without one are the server's own.
 
 use ringfence_analysis::Catalog;
 use ringfence_policy::ClientPolicy;
 use ringfence_wire::backend::{Diagnostic, field};
 use ringfence_wire::encode;
+
+use super::messages;
 
 /// The diagnostic's schema and table fields name a relation with columns that this client may not see plain.
 pub(crate) fn names_labelled_relation(diagnostic: &Diagnostic<'_>, catalog: &Catalog, client: &ClientPolicy) -> bool {
@@ -15,36 +21,43 @@ pub(crate) fn names_labelled_relation(diagnostic: &Diagnostic<'_>, catalog: &Cat
         .any(|relation| relation.columns.iter().any(|c| c.label.is_some_and(|label| !client.is_plain(label))))
 }
 
+/// Nothing had run: it can only quote the client's own text, and names.
+pub(crate) fn is_of_the_text(diagnostic: &Diagnostic<'_>) -> bool {
+    let position = diagnostic.get(field::POSITION).is_some_and(is_number);
+    let of_something_inside = [field::WHERE, field::INTERNAL_QUERY, field::INTERNAL_POSITION]
+        .into_iter()
+        .any(|code| diagnostic.get(code).is_some());
+    position && !of_something_inside
+}
+
 /// Appends the rebuilt message.
 pub(crate) fn rebuilt(out: &mut Vec<u8>, diagnostic: &Diagnostic<'_>, catalog: &Catalog, error: bool) {
-    let code = diagnostic.get(field::CODE).unwrap_or(b"XX000");
-    let severity =
-        diagnostic.get(field::SEVERITY_PLAIN).or_else(|| diagnostic.get(field::SEVERITY)).unwrap_or(b"ERROR");
+    let code = diagnostic.get(field::CODE).filter(|code| is_sqlstate(code)).unwrap_or(b"XX000");
+    let severity = diagnostic.get(field::SEVERITY_PLAIN).filter(|word| SEVERITIES.contains(word)).unwrap_or(if error {
+        b"ERROR"
+    } else {
+        b"NOTICE"
+    });
+    let names = Names::of(diagnostic, catalog);
+    let message = message(diagnostic, code, &names, catalog, error);
     let mut fields: Vec<(u8, &[u8])> = vec![
         (field::SEVERITY, severity),
         (field::SEVERITY_PLAIN, severity),
         (field::CODE, code),
-        (field::MESSAGE, message(code, error).as_bytes()),
+        (field::MESSAGE, message.as_bytes()),
         (field::DETAIL, b"The server's own words are withheld: the transaction touches protected columns."),
     ];
-    // A position is the client's own. Names are kept if the catalog has them: RAISE … USING can put a value there.
-    let position = diagnostic.get(field::POSITION).filter(|text| text.iter().all(u8::is_ascii_digit));
+    // A position is the client's own.
+    let position = diagnostic.get(field::POSITION).filter(|text| is_number(text));
     fields.extend(position.map(|text| (field::POSITION, text)));
-    let relation = |code| {
-        let text = diagnostic.get(code)?;
-        let found = catalog.by_name(std::str::from_utf8(text).ok()?).next()?;
-        Some((text, found))
-    };
-    if let Some((table, found)) = relation(field::TABLE) {
-        if diagnostic.get(field::SCHEMA) == Some(found.schema.as_bytes()) {
-            fields.push((field::SCHEMA, found.schema.as_bytes()));
-        }
-        fields.push((field::TABLE, table));
-        let column = diagnostic.get(field::COLUMN).filter(|c| found.columns.iter().any(|k| k.name.as_bytes() == *c));
-        fields.extend(column.map(|name| (field::COLUMN, name)));
-    }
-    // Unique constraints are named as their index is.
-    fields.extend(relation(field::CONSTRAINT).map(|(name, _)| (field::CONSTRAINT, name)));
+    let named = [
+        (field::SCHEMA, names.schema),
+        (field::TABLE, names.table),
+        (field::COLUMN, names.column),
+        (field::DATA_TYPE, names.data_type),
+        (field::CONSTRAINT, names.constraint),
+    ];
+    fields.extend(named.into_iter().filter_map(|(code, name)| Some((code, name?.as_bytes()))));
     if error {
         encode::error(out, &fields);
     } else {
@@ -52,56 +65,88 @@ pub(crate) fn rebuilt(out: &mut Vec<u8>, diagnostic: &Diagnostic<'_>, catalog: &
     }
 }
 
-/// What the SQLSTATE means, in words that hold no value.
-fn message(code: &[u8], error: bool) -> &'static str {
-    match code {
-        b"22P02" => "invalid input syntax for a type",
-        b"22001" => "value too long for its type",
-        b"22003" => "numeric value out of range",
-        b"22007" | b"22008" => "invalid date or time",
-        b"22012" => "division by zero",
-        b"22021" => "invalid byte sequence for the encoding",
-        b"23502" => "null value in a column violates a not-null constraint",
-        b"23503" => "insert, update or delete violates a foreign key constraint",
-        b"23505" => "duplicate key value violates a unique constraint",
-        b"23514" => "new row violates a check constraint",
-        b"23P01" => "conflicting key value violates an exclusion constraint",
-        b"25P02" => "current transaction is aborted, commands ignored until end of transaction block",
-        b"25001" => "the command cannot run inside a transaction block",
-        b"25006" => "cannot write in a read-only transaction",
-        b"40001" => "could not serialize access",
-        b"40P01" => "deadlock detected",
-        b"42601" => "syntax error",
-        b"42P01" => "relation does not exist",
-        b"42703" => "column does not exist",
-        b"42883" => "function or operator does not exist",
-        b"42702" => "column reference is ambiguous",
-        b"42803" => "grouping error",
-        b"42804" => "data types do not match",
-        b"42P18" => "could not determine a data type",
-        b"42501" => "permission denied",
-        b"42P05" => "prepared statement already exists",
-        b"26000" => "prepared statement does not exist",
-        b"34000" => "portal or cursor does not exist",
-        b"55P03" => "lock not available",
-        b"57014" => "canceling statement due to timeout or user request",
-        b"57P01" => "terminating connection due to administrator command",
-        b"P0001" => "raised by a function or trigger",
-        _ => match code.get(..2).unwrap_or_default() {
-            b"00" => "notice withheld",
-            b"01" => "warning withheld",
-            b"08" => "connection failure",
-            b"21" => "cardinality violation",
-            b"22" => "data exception",
-            b"23" => "constraint violation",
-            b"25" => "invalid transaction state",
-            b"40" => "transaction rolled back",
-            b"42" => "syntax error or access rule violation",
-            b"53" => "insufficient resources",
-            b"54" => "program limit exceeded",
-            b"57" => "operator intervention",
-            _ if error => "the server reported an error",
-            _ => "the server sent a notice",
-        },
+const SEVERITIES: [&[u8]; 8] = [b"ERROR", b"FATAL", b"PANIC", b"WARNING", b"NOTICE", b"DEBUG", b"INFO", b"LOG"];
+
+/// Fields that name things, as far as they are known to be names: RAISE … USING can put a value into any of them, but not
+/// without a context.
+#[derive(Debug, Default)]
+struct Names<'a> {
+    schema: Option<&'a str>,
+    table: Option<&'a str>,
+    column: Option<&'a str>,
+    data_type: Option<&'a str>,
+    constraint: Option<&'a str>,
+}
+
+impl<'a> Names<'a> {
+    fn of(diagnostic: &Diagnostic<'a>, catalog: &Catalog) -> Self {
+        let get = |code| diagnostic.get(code).and_then(|name| std::str::from_utf8(name).ok());
+        let the_servers = get(field::WHERE).is_none();
+        let relation = |name: &str| catalog.by_name(name).next();
+        let table = get(field::TABLE).filter(|name| the_servers || relation(name).is_some());
+        let known = table.and_then(relation);
+        let in_table = |name: &&str| known.is_some_and(|table| table.column(name).is_some());
+        Self {
+            schema: get(field::SCHEMA).filter(|name| the_servers || known.is_some_and(|r| &*r.schema == *name)),
+            table,
+            column: get(field::COLUMN).filter(|name| the_servers || in_table(name)),
+            data_type: get(field::DATA_TYPE).filter(|_| the_servers),
+            // Unique constraints are named as their index is.
+            constraint: get(field::CONSTRAINT).filter(|name| the_servers || relation(name).is_some()),
+        }
     }
+
+    /// The template with its names, if all of them are known.
+    fn fill(&self, template: &str) -> Option<String> {
+        let mut text = template.to_owned();
+        let places = [("{table}", self.table), ("{column}", self.column), ("{constraint}", self.constraint)];
+        for (place, name) in places {
+            if template.contains(place) {
+                text = text.replace(place, name?);
+            }
+        }
+        Some(text)
+    }
+}
+
+/// What happened, in words that hold no value.
+fn message(diagnostic: &Diagnostic<'_>, code: &[u8], names: &Names<'_>, catalog: &Catalog, error: bool) -> String {
+    let said = diagnostic.get(field::MESSAGE).and_then(|message| std::str::from_utf8(message).ok()).unwrap_or_default();
+    if let Some(kept) = kept(said, catalog) {
+        return kept;
+    }
+    match messages::template(code) {
+        Some((template, otherwise)) => names.fill(template).unwrap_or_else(|| otherwise.to_owned()),
+        None => messages::class(code, error).to_owned(),
+    }
+}
+
+/// The server's own words, or their beginning, where they are known to hold no value.
+fn kept(said: &str, catalog: &Catalog) -> Option<String> {
+    if messages::KEPT.contains(&said) {
+        return Some(said.to_owned());
+    }
+    let behind =
+        |prefixes: &[&'static str]| prefixes.iter().find_map(|prefix| Some((*prefix, said.strip_prefix(prefix)?)));
+    if let Some((_, rest)) = behind(messages::OF_TYPE) {
+        let (name, modifier) =
+            rest.split_once('(').map_or((rest, None), |(name, digits)| (name, digits.strip_suffix(')')));
+        let limited = modifier.is_some_and(|digits| is_number(digits.as_bytes()));
+        return (messages::TYPES.contains(&name) && (limited || !rest.contains('('))).then(|| said.to_owned());
+    }
+    if let Some((prefix, rest)) = behind(messages::VALUE_OF_TYPE) {
+        let name = rest.split(':').next().unwrap_or_default();
+        return messages::TYPES.contains(&name).then(|| format!("{prefix}{name}"));
+    }
+    let (_, name) = behind(messages::OF_NAME)?;
+    catalog.by_name(name).next().is_some().then(|| said.to_owned())
+}
+
+fn is_number(text: &[u8]) -> bool {
+    !text.is_empty() && text.len() <= 10 && text.iter().all(u8::is_ascii_digit)
+}
+
+/// RAISE … USING ERRCODE takes any five of these.
+fn is_sqlstate(code: &[u8]) -> bool {
+    code.len() == 5 && code.iter().all(|b| b.is_ascii_digit() || b.is_ascii_uppercase())
 }

@@ -10,6 +10,7 @@ use crate::rewrite::{self};
 impl Session {
     pub(super) fn must_rebuild(&self, diagnostic: &be::Diagnostic<'_>) -> bool {
         self.restricted()
+            && !rewrite::is_of_the_text(diagnostic)
             && (self.tainted.is_some()
                 || rewrite::names_labelled_relation(diagnostic, &self.config.world.catalog, &self.config.client))
     }
