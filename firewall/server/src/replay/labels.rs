@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use ringfence_analysis::{Catalog, LabelId, Relation};
+use ringfence_analysis::{Catalog, Relation};
 use ringfence_policy::explain::words;
-use ringfence_policy::{ClientPolicy, Handling, effective_handling};
+use ringfence_policy::{Allow, Handling, LabelPolicy, effective_handling};
 use ringfence_report::replay::{Outcome, Recorded, What};
 
 use super::{Seat, Seats, differences, no_client};
@@ -42,7 +42,7 @@ pub(super) fn judge(one: &Recorded, seats: Seats<'_>) -> (Outcome, Outcome, Opti
         let why = format!("table {}.{} is not classified", relation.schema, relation.name);
         return (old, after, Some(What::NewlyRefused), why);
     }
-    let doubts = doubts(one, seats.old, new);
+    let doubts = doubts(one, seats.old, new, refused);
     if refused {
         // One more reason may stand behind the one that was recorded.
         let what = (!doubts.is_empty()).then_some(What::Uncertain);
@@ -102,52 +102,97 @@ fn short(handling: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     handling.iter().map(|(column, handling)| (column.clone(), word(handling))).collect()
 }
 
-/// Differences that may matter, and of which the line does not say whether they do.
-fn doubts(one: &Recorded, old: Option<Seat<'_>>, new: Seat<'_>) -> Vec<String> {
-    let mut doubts = Vec::new();
+/// A difference that may matter, and of which the line does not say whether it does.
+struct Doubt {
+    about: About,
+    text: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum About {
+    Filter,
+    Derived,
+    Allow,
+    Handling,
+    Columns,
+}
+
+/// What in the policies' difference could turn this statement's decision round.
+fn doubts(one: &Recorded, old: Option<Seat<'_>>, new: Seat<'_>, refused: bool) -> Vec<String> {
+    let mut found = Vec::new();
     for name in &one.labels {
-        let policy = |seat: Seat<'_>| {
-            let policy = &seat.entry.policy;
-            policy.labels.iter().find(|label| *label.name == **name).cloned()
-        };
+        let policy = |seat: Seat<'_>| seat.entry.policy.labels.iter().find(|label| *label.name == **name).cloned();
         match (old.and_then(policy), policy(new)) {
-            (_, None) => doubts.push(format!("label {name} is no more")),
-            (None, Some(_)) => doubts.push(format!("label {name} was not there")),
-            (Some(before), Some(after)) => {
-                if before.allow != after.allow {
-                    doubts.push(format!("the permissions on label {name} change"));
-                }
-                if before.filter != after.filter {
-                    doubts.push(format!("`filter` of label {name} changes"));
-                }
-                if before.derived_drop != after.derived_drop {
-                    doubts.push(format!("`derived` of label {name} changes"));
-                }
-                let plain = |handling: &Handling| *handling == Handling::Plain;
-                if plain(&before.handling) != plain(&after.handling) {
-                    doubts.push(format!(
-                        "label {name}: {}, now {}; whether it stands in an expression or a predicate is not recorded",
-                        words(&before.handling),
-                        words(&after.handling)
-                    ));
-                }
+            (_, None) => found.push(Doubt { about: About::Handling, text: format!("label {name} is no more") }),
+            (None, Some(_)) => {
+                found.push(Doubt { about: About::Handling, text: format!("label {name} was not there") })
             }
+            // What was refused can only be let through by more rights, and the other way round.
+            (Some(before), Some(after)) if refused => widened(name, &before, &after, &mut found),
+            (Some(before), Some(after)) => widened(name, &after, &before, &mut found),
         }
     }
+    if !refused {
+        found.extend(new_labels(one, old, new));
+    }
+    let rule = one.rule.as_deref().filter(|_| refused);
+    found.into_iter().filter(|doubt| rule.is_none_or(|rule| concerns(rule, doubt.about))).map(|d| d.text).collect()
+}
+
+/// Rights on a label that `more` has and `less` has not.
+fn widened(name: &str, less: &LabelPolicy, more: &LabelPolicy, found: &mut Vec<Doubt>) {
+    let mut doubt = |about, text| found.push(Doubt { about, text });
+    let gained = |has: fn(Allow) -> bool| has(more.allow) && !has(less.allow);
+    let rights: [fn(Allow) -> bool; 7] =
+        [|a| a.read, |a| a.insert, |a| a.update, |a| a.delete, |a| a.copy, |a| a.ddl, |a| a.explain];
+    if rights.into_iter().any(gained) {
+        doubt(About::Allow, format!("the permissions on label {name} change"));
+    }
+    if more.filter > less.filter {
+        doubt(About::Filter, format!("`filter` of label {name} changes"));
+    }
+    if more.derived_drop && !less.derived_drop {
+        doubt(About::Derived, format!("`derived` of label {name} changes"));
+    }
+    if more.handling == Handling::Plain && less.handling != Handling::Plain {
+        doubt(About::Handling, format!("label {name} is plain for the client on one side only"));
+    }
+}
+
+/// Whether a refusal by this rule could go away by such a difference.
+fn concerns(rule: &str, about: About) -> bool {
+    match rule {
+        "filter" => matches!(about, About::Filter | About::Handling),
+        "derived" | "combined" => matches!(about, About::Derived | About::Handling),
+        "handling" | "ddl" | "copy" => matches!(about, About::Allow | About::Handling),
+        "function" | "admin" | "setting" | "statement-kind" | "protocol" | "parser" | "limit" | "audit"
+        | "shadowed-name" | "unknown-name" | "unknown-relation" => false,
+        _ => about == About::Handling,
+    }
+}
+
+/// Columns that have a label only now: the line does not say whether the statement reaches them.
+fn new_labels(one: &Recorded, old: Option<Seat<'_>>, new: Seat<'_>) -> Vec<Doubt> {
+    let mut found = Vec::new();
     for relation in tables(one, new) {
-        let had = old.and_then(|seat| seat.world.catalog.by_oid(relation.oid));
-        let labels = |relation: &Relation, policy: &ClientPolicy| -> Vec<String> {
-            let labels = relation.columns.iter().filter_map(|column| Some((column.name.clone(), column.label?)));
-            labels.map(|(column, label): (_, LabelId)| format!("{column} ({})", policy.label_name(label))).collect()
-        };
-        let before = old.zip(had).map(|(seat, had)| labels(had, &seat.entry.policy)).unwrap_or_default();
-        let added: Vec<String> =
-            labels(relation, &new.entry.policy).into_iter().filter(|column| !before.contains(column)).collect();
+        let had = old.and_then(|seat| relation_in(&seat.world.catalog, relation));
+        let added: Vec<String> = relation
+            .columns
+            .iter()
+            .filter_map(|column| Some((column, column.label?)))
+            .filter(|(column, _)| had.and_then(|had| had.column(&column.name)).is_none_or(|c| c.label.is_none()))
+            .map(|(column, label)| format!("{} ({})", column.name, new.entry.policy.label_name(label)))
+            .collect();
         if !added.is_empty() {
-            doubts.push(format!("labels of {}.{} are new: {}", relation.schema, relation.name, added.join(", ")));
+            let text = format!("labels of {}.{} are new: {}", relation.schema, relation.name, added.join(", "));
+            found.push(Doubt { about: About::Columns, text });
         }
     }
-    doubts
+    found
+}
+
+fn relation_in<'a>(catalog: &'a Catalog, other: &Relation) -> Option<&'a Relation> {
+    catalog.by_name(&other.name).find(|relation| relation.schema == other.schema)
 }
 
 fn tables<'a>(one: &'a Recorded, seat: Seat<'a>) -> impl Iterator<Item = &'a Relation> {
@@ -160,4 +205,44 @@ fn relation<'a>(catalog: &'a Catalog, name: &str) -> Option<&'a Relation> {
         let (schema, rest) = (name.get(..at)?, name.get(at + 1..)?);
         catalog.by_name(rest).find(|relation| &*relation.schema == schema)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::About;
+    use super::concerns;
+
+    #[test]
+    fn what_no_label_excuses_stays_refused() {
+        for about in [About::Filter, About::Derived, About::Allow, About::Handling, About::Columns] {
+            assert!(!concerns("function", about) && !concerns("admin", about));
+        }
+        assert!(concerns("filter", About::Filter) && !concerns("derived", About::Filter));
+    }
+
+    #[test]
+    fn every_rule_by_name_is_known_to_the_analysis() {
+        let names: Vec<&str> = ringfence_analysis::facts::Rule::ALL.iter().map(|rule| rule.name()).collect();
+        for rule in [
+            "filter",
+            "derived",
+            "combined",
+            "handling",
+            "ddl",
+            "copy",
+            "function",
+            "admin",
+            "setting",
+            "statement-kind",
+            "protocol",
+            "parser",
+            "limit",
+            "audit",
+            "shadowed-name",
+            "unknown-name",
+            "unknown-relation",
+        ] {
+            assert!(names.contains(&rule), "{rule}");
+        }
+    }
 }
