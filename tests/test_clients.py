@@ -153,7 +153,7 @@ REFUSED = [
     ("SELECT upper(credit_card) FROM users", "credit_card"),
     ("SELECT id FROM users ORDER BY password_hash", "password_hash"),
     ("SELECT u FROM users u", "users"),
-    ("COPY users TO STDOUT", "users"),
+    ("COPY users FROM STDIN", "users"),
     ("SELECT pg_read_file('postgresql.conf')", "pg_read_file"),
     ("DO $$ BEGIN END $$", "DO"),
     ("ALTER ROLE CURRENT_USER PASSWORD 'x'", "ALTER ROLE"),

@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from expect import check
 from harness import clean_env
 
 BACKSLASH = [r"\d", r"\d users", r"\d+ users", r"\d transactions", r"\d+ transactions", r"\dt", r"\dt+", r"\di", r"\di+", r"\ds", r"\dv", r"\dm",
@@ -80,11 +81,23 @@ def test_copy_out_and_in(firewall, cluster, tmp_path):
         cluster.psql("bank", "DROP TABLE copied")
 
 
-@pytest.mark.parametrize("command", [r"\copy users to '{}'", r"\copy (select credit_card from users) to '{}'"])
-def test_copy_of_a_protected_table_is_refused(firewall, tmp_path, command):
+@pytest.mark.parametrize("columns", ["credit_card", "password_hash"])
+def test_copy_of_a_protected_table_is_handled(firewall, truth, tmp_path, columns):
+    """Both forms: COPY of a table and of a query."""
+    for name, source in (("table", f"users (id, {columns})"), ("query", f"(select id, {columns} from users)")):
+        out = tmp_path / name
+        assert "COPY" in firewall.psql("users-api", rf"\copy {source} to '{out}'")
+        lines = [line.split("\t") for line in out.read_text().splitlines()]
+        assert len(lines) >= len(truth)
+        for number, value in lines:
+            check("users-api", columns, truth[int(number)][columns], None if value == r"\N" else value)
+
+
+def test_copy_of_what_may_only_be_read_is_refused(firewall, tmp_path):
+    """users-auth reads password hashes, one by one: its role has no `copy`."""
     out = tmp_path / "u"
-    text = firewall.psql("users-api", command.format(out), check=False)
-    assert "ERROR" in text and "users" in text
+    text = firewall.psql("users-auth", rf"\copy users to '{out}'", check=False)
+    assert "ERROR" in text and "public.users.password_hash" in text and "may not be copied" in text
     assert not out.exists() or out.read_bytes() == b""
 
 
