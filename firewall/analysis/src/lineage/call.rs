@@ -98,6 +98,10 @@ impl Lineage<'_, '_, '_, '_> {
         }
         if builtin && matches!(name, "min" | "max" | "array_agg") && arguments.len() == 1 {
             let value = arguments.pop().unwrap_or_else(|| Value::free(Source::Computed));
+            if name != "array_agg" {
+                // The value is what it was, but beside a guess (inserted, or by UNION ALL) it tells which is greater.
+                self.filter(&value, Predicate::Any, &format!("function {name}"));
+            }
             return if value.is_unmodified() {
                 value.carried()
             } else {
