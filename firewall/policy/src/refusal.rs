@@ -45,13 +45,7 @@ pub(crate) fn unconditional(client: &ClientPolicy, violation: &Violation) -> Ref
         Rule::Copy => format!("{construct} is not available to client \"{name}\""),
         _ => format!("{construct} is not allowed for client \"{name}\""),
     };
-    Refusal {
-        rule: violation.rule,
-        sqlstate: sqlstate(violation.rule),
-        message,
-        hint: Some(hint(violation.rule).to_owned()),
-        position: violation.position,
-    }
+    of(violation, message)
 }
 
 /// A labelled column where it may not stand.
@@ -81,13 +75,7 @@ pub(crate) fn column(
         Rule::Copy => format!("{construct} reaches {subject}, which client \"{name}\" may not copy"),
         _ => format!("{subject} may not be used in {construct} by client \"{name}\""),
     };
-    Refusal {
-        rule: violation.rule,
-        sqlstate: sqlstate(violation.rule),
-        message,
-        hint: Some(hint(violation.rule).to_owned()),
-        position: violation.position,
-    }
+    of(violation, message)
 }
 
 /// The handling is `refuse`, or the label is a built-in one.
@@ -179,7 +167,7 @@ pub(crate) fn filter(client: &ClientPolicy, catalog: &Catalog, used: &ColumnUse,
             ),
         ),
     };
-    Refusal { position: at.position, ..forbidden(at.rule, message, hint) }
+    Refusal { hint: Some(hint), ..of(at, message) }
 }
 
 /// An expression over a column.
@@ -259,6 +247,17 @@ pub(crate) fn unclassified(client: &ClientPolicy, relation: &Relation) -> Refusa
     )
 }
 
+/// What every refusal of this rule says beside the message.
+fn of(violation: &Violation, message: String) -> Refusal {
+    Refusal {
+        rule: violation.rule,
+        sqlstate: sqlstate(violation.rule),
+        message,
+        hint: Some(hint(violation.rule).to_owned()),
+        position: violation.position,
+    }
+}
+
 fn forbidden(rule: Rule, message: String, hint: String) -> Refusal {
     Refusal { rule, sqlstate: FORBIDDEN, message, hint: Some(hint), position: None }
 }
@@ -322,7 +321,7 @@ fn hint(rule: Rule) -> &'static str {
         Rule::Flow => "Leave the column out, or copy as a client that sees the label in plain.",
         Rule::StoredExpression => "Compute the value in the application and send it as a parameter or literal.",
         Rule::WrittenToken => "Leave the column out: a token is what this client is shown, not what is stored.",
-        Rule::Copy => "Use SELECT and INSERT for this table; COPY works for tables without such columns.",
+        Rule::Copy => "Name the columns without labels, or use SELECT and INSERT.",
         Rule::View => "Query the tables themselves.",
         Rule::Function => {
             "Use a function from the reviewed list (ERRORS.md), or run the statement as a client that sees all labels in plain."
