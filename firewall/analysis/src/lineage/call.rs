@@ -7,7 +7,7 @@ use super::value::{Source, Value};
 use crate::facts::Predicate;
 use crate::functions::{self, Class};
 use crate::parse::ast::{
-    DuplicateTreatment, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList,
+    DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList,
     FunctionArguments,
 };
 
@@ -15,6 +15,16 @@ impl Lineage<'_, '_, '_, '_> {
     /// Somebody has defined a function of that name: which one is meant is not asked.
     pub(super) fn is_own_function(&self, name: &str) -> bool {
         !self.resolved.catalog.functions(name).is_empty()
+    }
+
+    /// Every labelled column in these is a text: the review is of functions and operators of texts, and other types have
+    /// namesakes that fail (`jsonb || jsonb`) or make NULL (`lower` of an empty range).
+    pub(super) fn are_texts(&self, values: &[Value]) -> bool {
+        let is_text = |id| {
+            let name = self.resolved.catalog.column(id).map(|column| &*column.type_name);
+            matches!(name, Some("text" | "character varying" | "character" | "name"))
+        };
+        values.iter().flat_map(Value::set).all(|(id, _)| is_text(*id))
     }
 
     /// The policy's word is that its result gives nothing away, whichever function of that name is meant.
@@ -126,7 +136,8 @@ impl Lineage<'_, '_, '_, '_> {
             }
         }
         // An aggregate or window over a reviewed function's name is another function.
-        Value::made(arguments, &construct, builtin && !windowed && is_reviewed(name))
+        let droppable = builtin && !windowed && is_reviewed(name) && self.are_texts(&arguments);
+        Value::made(arguments, &construct, droppable)
     }
 
     /// Values of the arguments, and whether equal ones count once.
@@ -135,7 +146,8 @@ impl Lineage<'_, '_, '_, '_> {
         let mut values = Vec::with_capacity(args.len());
         for argument in args {
             let expr = match argument {
-                FunctionArg::Named { name: _, arg, operator: _ } => arg,
+                FunctionArg::Named { name: _, arg, operator: _ }
+                | FunctionArg::ExprNamed { name: Expr::Identifier(_), arg, operator: _ } => arg,
                 FunctionArg::ExprNamed { .. } => return None,
                 FunctionArg::Unnamed(arg) => arg,
             };
@@ -174,7 +186,9 @@ impl Lineage<'_, '_, '_, '_> {
         let mut values = vec![Value::free(Source::Computed)];
         for argument in arguments {
             let expr = match argument {
-                FunctionArg::Named { name: _, arg, operator: _ } | FunctionArg::Unnamed(arg) => arg,
+                FunctionArg::Named { name: _, arg, operator: _ }
+                | FunctionArg::ExprNamed { name: Expr::Identifier(_), arg, operator: _ }
+                | FunctionArg::Unnamed(arg) => arg,
                 FunctionArg::ExprNamed { .. } => return self.lost(),
             };
             match expr {

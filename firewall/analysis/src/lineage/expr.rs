@@ -101,9 +101,13 @@ impl Lineage<'_, '_, '_, '_> {
             }
             Expr::Trim { trim_where: _, trim_what, expr, trim_characters } => {
                 let parts = std::iter::once(&**expr).chain(trim_what.as_deref());
-                let own =
-                    !self.is_own_function("btrim") && !self.is_own_function("ltrim") && !self.is_own_function("rtrim");
-                self.made(parts.chain(trim_characters.iter().flatten()), "TRIM", own)
+                let mut values = Vec::new();
+                for part in parts.chain(trim_characters.iter().flatten()) {
+                    values.push(self.value(part));
+                }
+                let builtin = !["btrim", "ltrim", "rtrim"].iter().any(|name| self.is_own_function(name));
+                let droppable = builtin && self.are_texts(&values);
+                Value::made(values, "TRIM", droppable)
             }
             Expr::Overlay { expr, overlay_what, overlay_from, overlay_for } => {
                 let parts = [&**expr, &**overlay_what, &**overlay_from];
@@ -156,11 +160,12 @@ impl Lineage<'_, '_, '_, '_> {
     fn operation(&mut self, left: &Expr, op: &BinaryOperator, right: &Expr) -> Value {
         let left = self.value(left);
         let right = self.value(right);
-        let droppable = matches!(op, BinaryOperator::StringConcat);
         if left.is_free() && right.is_free() {
             return Value::made([left, right], "", false);
         }
-        Value::made([left, right], &format!("operator {op}"), droppable)
+        let values = [left, right];
+        let droppable = matches!(op, BinaryOperator::StringConcat) && self.are_texts(&values);
+        Value::made(values, &format!("operator {op}"), droppable)
     }
 
     fn quantified(&mut self, left: &Expr, right: &Expr, construct: &str) -> Value {
