@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use ringfence_analysis::facts::Kind;
 use ringfence_wire::backend as be;
+use smallvec::SmallVec;
 
 use super::backend::{Fate, broken, unexpected};
 use super::{RefreshReason, RowMode, Session};
@@ -41,7 +42,7 @@ impl Session {
             let plan = s.plan.as_ref().filter(|plan| plan.policy_version == version)?;
             plan.statement(s.statement)
         });
-        let fields: Vec<be::Field<'_>> = description.fields().collect();
+        let fields: SmallVec<[be::Field<'_>; 16]> = description.fields().collect();
         let judge = rewrite::Judge {
             catalog: &self.config.world.catalog,
             client: &self.config.client,
