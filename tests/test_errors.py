@@ -45,7 +45,7 @@ REFUSED = [
     ("admin", "ALTER ROLE CURRENT_USER PASSWORD 'x'"),
     ("unknown-name", "EXECUTE p"),
     ("parser", r'SELECT u&"credit\005fcard" FROM users'),
-    ("limit", "SELECT " + "abs(" * 1_500 + "1" + ")" * 1_500),
+    ("limit", "SELECT " + "abs(" * 1_500 + "id" + ")" * 1_500 + ", credit_card FROM users"),
     ("system-column", "SELECT ctid FROM users ORDER BY ctid"),
     ("handling", "UPDATE users SET password_hash = 'x'"),
 ]
