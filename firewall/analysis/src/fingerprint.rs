@@ -1,6 +1,8 @@
 //! A statement's shape as 64 bits: literals and numbers are one thing, white space and comments are none, lists of
 //! literals have one length. Lexical, in one pass, without allocation, on any bytes.
 
+use std::cell::RefCell;
+
 const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 const LITERAL: u64 = 0x3f;
 
@@ -11,9 +13,76 @@ pub fn fingerprint(text: &[u8]) -> u64 {
 
 /// The fingerprint of a text, and the number of its literals.
 pub fn shape(text: &[u8]) -> (u64, u32) {
-    let mut state = State { hash: SEED, list: List::None, literals: 0 };
-    lex(text, &mut state);
-    state.finish()
+    recent(text).unwrap_or_else(|| lexed(text, State::new(text), text))
+}
+
+fn lexed<'t>(text: &'t [u8], mut state: State<'t>, rest: &'t [u8]) -> (u64, u32) {
+    lex(rest, &mut state);
+    let resume = state.resume;
+    let shape = state.finish();
+    remember(text, resume, shape);
+    shape
+}
+
+/// Texts that a thread saw lately: an application says the same again and again, with other values.
+const RECENT: usize = 64;
+/// Shorter texts are lexed as fast, longer ones are not kept.
+const KEPT: std::ops::RangeInclusive<usize> = 32..=1024;
+
+struct Seen {
+    text: Box<[u8]>,
+    resume: Option<Resume>,
+    shape: (u64, u32),
+}
+
+/// Before the first literal, where a token ends whatever follows it.
+#[derive(Clone, Copy)]
+struct Resume {
+    at: usize,
+    hash: u64,
+    list: List,
+}
+
+thread_local! {
+    static SEEN: RefCell<[Option<Seen>; RECENT]> = const { RefCell::new([const { None }; RECENT]) };
+}
+
+/// What is known of the text, or of its beginning.
+fn recent(text: &[u8]) -> Option<(u64, u32)> {
+    let slot = slot(text)?;
+    SEEN.with_borrow(|seen| {
+        let seen = seen.get(slot)?.as_ref()?;
+        if *seen.text == *text {
+            return Some(seen.shape);
+        }
+        let Resume { at, hash, list } = seen.resume?;
+        let rest = text.strip_prefix(seen.text.get(..at)?)?;
+        let mut state = State { hash, list, ..State::new(text) };
+        lex(rest, &mut state);
+        Some(state.finish())
+    })
+}
+
+fn remember(text: &[u8], resume: Option<Resume>, shape: (u64, u32)) {
+    if let Some(slot) = slot(text) {
+        SEEN.with_borrow_mut(|seen| {
+            if let Some(slot) = seen.get_mut(slot) {
+                *slot = Some(Seen { text: text.into(), resume, shape });
+            }
+        });
+    }
+}
+
+/// Texts that begin alike share a place.
+fn slot(text: &[u8]) -> Option<usize> {
+    if !KEPT.contains(&text.len()) {
+        return None;
+    }
+    let start = text.first_chunk::<32>()?;
+    let mix = start.as_chunks::<8>().0.iter().fold(SEED, |mix, chunk| {
+        (mix ^ u64::from_le_bytes(*chunk)).wrapping_mul(0xd6e8_feb8_6659_fd93).rotate_right(29)
+    });
+    usize::try_from(mix % RECENT as u64).ok()
 }
 
 /// The literals of a text as they are written, quotes included. The same value written otherwise is another literal.
@@ -23,7 +92,8 @@ pub fn literals(text: &[u8], found: impl FnMut(&[u8])) {
 
 /// Takes what the text is made of, in order.
 trait Lexemes {
-    fn literal(&mut self, literal: &[u8]);
+    /// The first `len` bytes of `text`.
+    fn literal(&mut self, text: &[u8], len: usize);
     /// The first `len` bytes of `text`.
     fn word(&mut self, text: &[u8], len: usize);
     fn symbol(&mut self, symbol: u8);
@@ -32,7 +102,8 @@ trait Lexemes {
 struct Literals<F>(F);
 
 impl<F: FnMut(&[u8])> Lexemes for Literals<F> {
-    fn literal(&mut self, literal: &[u8]) {
+    fn literal(&mut self, text: &[u8], len: usize) {
+        let literal = split(text, len).0;
         // Not a parameter.
         if !matches!(literal, [b'$', b'0'..=b'9', ..]) {
             (self.0)(literal);
@@ -97,7 +168,7 @@ fn lex(text: &[u8], into: &mut impl Lexemes) {
 
 /// The literal at the start of `bytes`, up to `after`.
 fn literal<'a>(bytes: &[u8], after: &'a [u8], into: &mut impl Lexemes) -> &'a [u8] {
-    into.literal(split(bytes, bytes.len() - after.len()).0);
+    into.literal(bytes, bytes.len() - after.len());
     after
 }
 
@@ -147,13 +218,19 @@ enum List {
     Comma,
 }
 
-struct State {
+struct State<'t> {
+    text: &'t [u8],
     hash: u64,
     list: List,
     literals: u32,
+    resume: Option<Resume>,
 }
 
-impl State {
+impl<'t> State<'t> {
+    fn new(text: &'t [u8]) -> Self {
+        Self { text, hash: SEED, list: List::None, literals: 0, resume: None }
+    }
+
     fn mix(&mut self, value: u64) {
         let product = u128::from(self.hash ^ value) * u128::from(0xd6e8_feb8_6659_fd93_u64);
         #[allow(clippy::cast_possible_truncation)]
@@ -176,9 +253,17 @@ impl State {
     }
 }
 
-impl Lexemes for State {
+impl Lexemes for State<'_> {
     /// Literals after the first of a comma-separated run leave no trace.
-    fn literal(&mut self, _: &[u8]) {
+    fn literal(&mut self, rest: &[u8], _: usize) {
+        if self.literals == 0 {
+            let at = self.text.len() - rest.len();
+            // Signs that no other joins.
+            let before = at.checked_sub(1).and_then(|before| self.text.get(before));
+            if matches!(before, Some(b' ' | b'\t' | b'\n' | b'(' | b',' | b'=')) {
+                self.resume = Some(Resume { at, hash: self.hash, list: self.list });
+            }
+        }
         if self.list != List::Comma {
             self.mix(LITERAL);
         }
@@ -400,6 +485,47 @@ mod tests {
         use super::shape;
         assert_eq!(shape(b"SELECT 'a', 1, $1 FROM t1 WHERE x IN (1, 2, 3)").1, 6);
         assert_eq!(shape(b"SELECT a FROM b -- 1").1, 0);
+    }
+
+    /// What a thread remembers of one text is right for the next.
+    #[test]
+    fn beginnings_are_remembered_rightly() {
+        use super::{State, lex, shape};
+        let fresh = |text: &[u8]| {
+            let mut state = State::new(text);
+            lex(text, &mut state);
+            state.finish()
+        };
+        let start = "SELECT description FROM transactions WHERE";
+        for first in [" id = 1", " id = 'a'", " id IN (1,", " (id) =1", " id=-1", " x=.5", " e'a'", " 1", ""] {
+            for text in [
+                " id = 1",
+                " id = 2 AND x",
+                " id = 'b",
+                " id = e'b\\'' x",
+                " id = -- 1",
+                " id = 1/* 2",
+                " id = x",
+                " id IN (1, 2, 3)",
+                " id IN (1,2)",
+                " (id) =-1",
+                " id=--1",
+                " x=.",
+                " 'a",
+                " 1.5e3x",
+                " $1",
+                " $$a$$",
+                "1",
+                "x",
+                "",
+            ] {
+                let first = format!("{start}{first}");
+                let text = format!("{start}{text}");
+                assert_eq!(shape(first.as_bytes()), fresh(first.as_bytes()));
+                assert_eq!(shape(text.as_bytes()), fresh(text.as_bytes()), "{text} after {first}");
+                assert_eq!(shape(text.as_bytes()), fresh(text.as_bytes()), "{text} again");
+            }
+        }
     }
 
     #[test]

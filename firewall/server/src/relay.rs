@@ -101,6 +101,7 @@ impl Relay {
     /// Ready when the connection is over; what was last said may still have to be written ([`Relay::poll_close`]).
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
         self.listen_for_orders(cx);
+        (self.client.dry, self.server.dry) = (false, false);
         Buffers::lend(|buffers| {
             for _ in 0..TURNS {
                 match self.step(cx, buffers) {
@@ -138,6 +139,9 @@ impl Relay {
             self.held.server = bytes;
             return Ok(taken > 0);
         }
+        if self.server.dry {
+            return Ok(false);
+        }
         let Poll::Ready(read) = self.server.poll_read(cx, &mut buffers.read) else { return Ok(false) };
         match read {
             Ok(n) if n > 0 => self.feed_read(cx, buffers, Origin::Server, n).map(|()| true),
@@ -158,6 +162,9 @@ impl Relay {
         }
         if self.client.ended {
             return self.shut_server(cx);
+        }
+        if self.client.dry {
+            return Ok(false);
         }
         let Poll::Ready(read) = self.client.poll_read(cx, &mut buffers.read) else { return Ok(false) };
         match read {

@@ -55,6 +55,8 @@ pub(crate) struct Side {
     at: usize,
     /// TLS took bytes that are not on their way yet.
     unflushed: bool,
+    /// The last read found nothing, and left a waker there: asking again in the same poll would find no more.
+    pub dry: bool,
     /// Nothing more comes from there.
     pub ended: bool,
     /// Nothing more can be written.
@@ -65,7 +67,16 @@ pub(crate) struct Side {
 
 impl Side {
     pub(crate) fn new(stream: Stream) -> Self {
-        Self { stream, waiting: Vec::new(), at: 0, unflushed: false, ended: false, broken: false, written: 0 }
+        Self {
+            stream,
+            waiting: Vec::new(),
+            at: 0,
+            unflushed: false,
+            dry: false,
+            ended: false,
+            broken: false,
+            written: 0,
+        }
     }
 
     /// To be written with the next [`Side::push`].
@@ -86,11 +97,9 @@ impl Side {
     #[inline]
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buffer = ReadBuf::new(buffer);
-        match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
-            Poll::Ready(Ok(())) => Poll::Ready(Ok(buffer.filled().len())),
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending => Poll::Pending,
-        }
+        let read = Pin::new(&mut self.stream).poll_read(cx, &mut buffer);
+        self.dry = read.is_pending();
+        read.map_ok(|()| buffer.filled().len())
     }
 
     /// Tries to write what waits.

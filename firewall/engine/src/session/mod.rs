@@ -29,7 +29,7 @@ use ringfence_cipher::Presenter;
 use ringfence_policy::{ClientBudget, ClientPolicy, Meter, Refusal};
 use ringfence_wire::WireError;
 
-use crate::event::{Detection, Event};
+use crate::event::{Detection, Event, HandledColumn};
 use crate::gate::Cleared;
 use crate::names::{Portal, Prepared, Table};
 use crate::pending::Pending;
@@ -156,6 +156,8 @@ pub struct Session {
     refreshing: Option<RefreshReason>,
     need: Option<Need>,
     events: std::collections::VecDeque<Event>,
+    /// What most events have: made once, and counted by this session alone.
+    nothing: (Arc<[HandledColumn]>, Arc<[Detection]>),
     /// What this session has taken of the client's limits.
     meter: Meter,
     /// Values that became NULL because they could not be presented.
@@ -281,6 +283,7 @@ impl Session {
             refreshing: None,
             need: None,
             events: std::collections::VecDeque::new(),
+            nothing: (Arc::from([]), Arc::from([])),
             unpresentable: 0,
             disagreements: 0,
         }

@@ -12,7 +12,11 @@ impl Session {
     /// The statement at the front came to an end. `verdict` where it is not simply passed or handled.
     pub(super) fn record(&mut self, now: Instant, rows: u64, verdict: Option<Verdict>) {
         self.server.row = 0;
-        let detections = Arc::from(std::mem::take(&mut self.server.detections));
+        let detections = if self.server.detections.is_empty() {
+            Arc::clone(&self.nothing.1)
+        } else {
+            Arc::from(std::mem::take(&mut self.server.detections))
+        };
         let observed = self.server.observed.take();
         let event = match self.pending.front() {
             Some(Expect::Execute(running) | Expect::Query { running, .. }) => {
@@ -20,7 +24,7 @@ impl Session {
                     Some(plan) => Some(plan),
                     None => self.described.get(&running.portal),
                 };
-                let handled = rows_plan.map_or_else(|| Arc::from([]), |plan| Arc::clone(&plan.handled));
+                let handled = rows_plan.map_or_else(|| Arc::clone(&self.nothing.0), |plan| Arc::clone(&plan.handled));
                 let verdict = verdict.unwrap_or(match running.observed.or(observed) {
                     Some(rule) => Verdict::Observed(rule),
                     None if rows_plan.is_some_and(|plan| plan.changes()) => Verdict::Handled,
@@ -43,8 +47,8 @@ impl Session {
                 fingerprint: *fingerprint,
                 rows,
                 verdict: verdict.unwrap_or(Verdict::Passed),
-                handled: Arc::from([]),
-                detections: Arc::from([]),
+                handled: Arc::clone(&self.nothing.0),
+                detections: Arc::clone(&self.nothing.1),
                 duration: now.saturating_duration_since(*started),
             },
             _ => return,
@@ -60,8 +64,8 @@ impl Session {
             fingerprint: running.fingerprint,
             rows: 0,
             verdict: Verdict::Failed(sqlstate),
-            handled: Arc::from([]),
-            detections: Arc::from([]),
+            handled: Arc::clone(&self.nothing.0),
+            detections: Arc::clone(&self.nothing.1),
             duration: now.saturating_duration_since(running.started),
         });
     }
@@ -75,8 +79,8 @@ impl Session {
                 fingerprint: *fingerprint,
                 rows: 0,
                 verdict: Verdict::Failed(sqlstate),
-                handled: Arc::from([]),
-                detections: Arc::from([]),
+                handled: Arc::clone(&self.nothing.0),
+                detections: Arc::clone(&self.nothing.1),
                 duration: now.saturating_duration_since(*started),
             });
         }
@@ -97,8 +101,8 @@ impl Session {
             fingerprint: plan.fingerprint,
             rows: 0,
             verdict: Verdict::Failed(sqlstate),
-            handled: Arc::from([]),
-            detections: Arc::from([]),
+            handled: Arc::clone(&self.nothing.0),
+            detections: Arc::clone(&self.nothing.1),
             duration: now.saturating_duration_since(started),
         });
     }
@@ -112,8 +116,8 @@ impl Session {
                 fingerprint: refused.fingerprint,
                 rows: 0,
                 verdict: Verdict::Refused(refused.rule),
-                handled: Arc::from([]),
-                detections: Arc::from([]),
+                handled: Arc::clone(&self.nothing.0),
+                detections: Arc::clone(&self.nothing.1),
                 duration: now.saturating_duration_since(refused.started),
             });
         }

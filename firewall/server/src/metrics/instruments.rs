@@ -1,17 +1,34 @@
 //! Counters, gauges and histograms: atomics, and the text that Prometheus reads.
 
 use std::fmt::Write;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
+
+/// Threads that count without getting into each other's way.
+const SLOTS: usize = 4;
 
 /// Goes up.
 #[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
+pub struct Counter([Slot; SLOTS]);
+
+/// A cache line of its own.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Slot(AtomicU64);
+
+thread_local! {
+    static SLOT: usize = {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        NEXT.fetch_add(1, Ordering::Relaxed) % SLOTS
+    };
+}
 
 impl Counter {
     #[inline]
     pub fn add(&self, n: u64) {
-        self.0.fetch_add(n, Ordering::Relaxed);
+        if let Some(slot) = self.0.get(SLOT.with(|slot| *slot)) {
+            slot.0.fetch_add(n, Ordering::Relaxed);
+        }
     }
 
     #[inline]
@@ -20,7 +37,7 @@ impl Counter {
     }
 
     pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.iter().map(|slot| slot.0.load(Ordering::Relaxed)).sum()
     }
 }
 
