@@ -312,6 +312,7 @@ fn config(restricted: bool) -> SessionConfig {
         plans: Arc::new(PlanCache::new(1 << 20)),
         presenter: Arc::clone(&fixed.presenter),
         audit_healthy: Arc::new(AtomicBool::new(true)),
+        control_fresh: Arc::new(AtomicBool::new(true)),
         limits: Limits::default(),
         budget: ringfence_policy::Budgets::new().for_client("fuzz"),
     }
