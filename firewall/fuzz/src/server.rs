@@ -58,9 +58,7 @@ pub(crate) enum Does {
     Fetch(&'static str),
     CloseCursor(&'static str),
     CopyIn,
-    CopyOut {
-        secret: bool,
-    },
+    CopyOut(&'static [Column]),
 }
 
 pub(crate) struct Text {
@@ -90,7 +88,11 @@ pub(crate) const TEXTS: &[Text] = &[
     open("prepare a as select id, city from places", Does::Prepare("a", "select id, city from places")),
     open("declare x cursor for select id, city from places", Does::Declare("x", "select id, city from places")),
     open("copy places from stdin", Does::CopyIn),
-    open("copy places to stdout", Does::CopyOut { secret: false }),
+    open("copy places to stdout", Does::CopyOut(&[PLACE, CITY])),
+    // What the firewall asks before it sends a COPY.
+    open("SELECT * FROM ONLY \"places\"", Does::Rows(&[PLACE, CITY])),
+    closed("SELECT * FROM ONLY \"users\"", Does::Rows(&[ID, CARD, EMAIL, HASH])),
+    closed("select email from users", Does::Rows(&[EMAIL])),
     open("", Does::Command("")),
     closed("select id from users", Does::Rows(&[ID])),
     closed("select credit_card from users", Does::Rows(&[CARD])),
@@ -118,8 +120,8 @@ pub(crate) const TEXTS: &[Text] = &[
     closed("fetch 1 from y", Does::Fetch("y")),
     closed("close x", Does::CloseCursor("x")),
     closed("copy users from stdin", Does::CopyIn),
-    closed("copy users to stdout", Does::CopyOut { secret: true }),
-    closed("copy (select email from users) to stdout", Does::CopyOut { secret: true }),
+    closed("copy users to stdout", Does::CopyOut(&[ID, CARD, EMAIL, HASH])),
+    closed("copy (select email from users) to stdout", Does::CopyOut(&[EMAIL])),
 ];
 
 fn known(sql: &str) -> Option<&'static Text> {
@@ -520,13 +522,18 @@ impl Server {
                 self.say(|out| encode::copy_response(out, backend::COPY_IN_RESPONSE, 0, [0, 0]));
                 self.copying = Some(from);
             }
-            Does::CopyOut { secret } => {
+            Does::CopyOut(columns) => {
+                let row: Vec<&str> = columns.iter().map(|c| if c.secret { CANARY } else { "1" }).collect();
                 self.say(|out| {
-                    encode::copy_response(out, backend::COPY_OUT_RESPONSE, 0, [0]);
-                    encode::copy_data(out, if secret { CANARY.as_bytes() } else { b"1\tParis\n" });
+                    encode::copy_response(out, backend::COPY_OUT_RESPONSE, 0, columns.iter().map(|_| 0));
+                    // The second row is cut in two.
+                    let rows = format!("{0}\n{0}\n", row.join("\t"));
+                    let (first, second) = rows.split_at(rows.len() / 2 + 3.min(rows.len() / 4));
+                    encode::copy_data(out, first.as_bytes());
+                    encode::copy_data(out, second.as_bytes());
                     encode::copy_done(out);
                 });
-                self.done("COPY 1");
+                self.done("COPY 2");
             }
         }
         Ok(())
