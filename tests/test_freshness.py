@@ -34,7 +34,7 @@ def make(cluster):
         CREATE TABLE accounts (id int PRIMARY KEY, name text, card text, hash text);
         INSERT INTO accounts VALUES (1, 'ada', '4111111111111111', 'hash1'), (2, 'bob', '4242424242424242', 'hash2');
         {VIEW.format("name")};
-        CREATE TABLE others AS SELECT 7 AS amount;
+        CREATE TABLE others AS SELECT '7'::text AS amount;
         GRANT ALL ON ALL TABLES IN SCHEMA public TO bank_app; GRANT CREATE ON SCHEMA public TO bank_app""")
 
     def firewall(**flags):

@@ -46,8 +46,8 @@ pub(crate) fn direct(function: &Function, catalog: &Catalog) -> Direct {
         return direct;
     }
     if catalog.client_roles.contains(&function.owner) {
+        // What it names now is still worth knowing.
         direct.opaque("a client's login can replace it");
-        return direct;
     }
     for setting in &function.settings {
         let name = setting.split('=').next().unwrap_or_default();

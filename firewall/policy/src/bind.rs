@@ -32,6 +32,8 @@ pub struct Binding {
     pub alerts: Vec<Alert>,
     /// Labels that no record has yet: to be kept.
     pub new_records: Vec<Record>,
+    /// Columns that the classification itself names.
+    pub declared: HashSet<ColumnId>,
     /// Views over labelled columns whose own columns cannot be told apart: refused as a whole.
     pub opaque_views: Vec<OpaqueView>,
 }
@@ -90,6 +92,7 @@ pub fn bind(policy: &Policy, catalog: &mut Catalog, records: &[Record]) -> Bindi
                 .push(Diagnostic { severity: Severity::Error, what: policy.error_at(entry.at, message, fix) }),
         }
     }
+    binding.declared = labels.of.keys().copied().collect();
     labels.spread(catalog, policy, &mut binding.diagnostics);
     remember(policy, catalog, records, &mut labels, &mut binding);
     // What a record labels spreads as well.

@@ -1,12 +1,13 @@
 //! `ringfence check`: what is wrong with a classification, by itself or against a live database.
 
+mod places;
+
 use std::path::Path;
 use std::process::ExitCode;
 
-use ringfence_analysis::Catalog;
 use ringfence_policy::{ConfigError as PolicyError, Policy, Severity, bind};
 use serde_json::json;
-use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error};
 
 use crate::catalog::{self, Context};
@@ -23,6 +24,8 @@ struct Finding {
     message: String,
     help: Option<String>,
     snippet: Option<String>,
+    /// Of the database, where it is about one.
+    object: Option<places::Object>,
 }
 
 impl Finding {
@@ -33,11 +36,12 @@ impl Finding {
             message: error.message.clone(),
             help: error.fix.clone(),
             snippet: error.snippet.clone(),
+            object: None,
         }
     }
 
     fn warning(message: String, help: &str) -> Self {
-        Self { severity: "warning", place: None, message, help: Some(help.to_owned()), snippet: None }
+        Self { severity: "warning", place: None, message, help: Some(help.to_owned()), snippet: None, object: None }
     }
 
     fn print(&self) {
@@ -59,7 +63,14 @@ impl Finding {
             Some((file, line, column)) => (Some(file), Some(line), Some(column)),
             None => (None, None, None),
         };
-        json!({ "severity": self.severity, "file": file, "line": line, "column": column, "message": self.message, "help": self.help })
+        let mut document = json!({ "severity": self.severity, "file": file, "line": line, "column": column, "message": self.message, "help": self.help });
+        if let (Some(object), Some(fields)) = (&self.object, document.as_object_mut()) {
+            fields.insert("kind".into(), json!(object.kind));
+            fields.insert("object".into(), json!(object.name));
+            fields.insert("columns".into(), json!(object.columns));
+            fields.insert("labels".into(), json!(object.labels));
+        }
+        document
     }
 }
 
@@ -171,7 +182,8 @@ fn against(policy: &Policy, settings: &Settings) -> Result<(String, Vec<Finding>
             })
             .collect();
         findings.extend(privileges(&client, &logins).await.map_err(|e| server(&pg::Explained(e)))?);
-        findings.extend(shapes(&client, &labelled).await.map_err(|e| server(&pg::Explained(e)))?);
+        findings
+            .extend(places::find(&client, &labelled, policy, &binding).await.map_err(|e| server(&pg::Explained(e)))?);
         Ok((database, findings))
     })
 }
@@ -200,57 +212,6 @@ async fn privileges(client: &Client, logins: &[String]) -> Result<Vec<Finding>, 
                 "give the firewall a login with no more than its clients need",
             ));
         }
-    }
-    Ok(findings)
-}
-
-/// What in the database answers questions about labelled columns without naming them.
-async fn shapes(client: &Client, catalog: &Catalog) -> Result<Vec<Finding>, Error> {
-    let (tables, attnums): (Vec<u32>, Vec<i16>) = catalog
-        .relations()
-        .iter()
-        .filter(|r| !r.system)
-        .flat_map(|r| r.columns.iter().filter(|c| c.label.is_some()).map(|c| (r.oid, c.attnum)))
-        .unzip();
-    if tables.is_empty() {
-        return Ok(Vec::new());
-    }
-    let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&tables, Type::OID_ARRAY), (&attnums, Type::INT2_ARRAY)];
-    let sql = "WITH l (r, a) AS (SELECT * FROM unnest($1::oid[], $2::int2[])), \
-        named AS (SELECT l.r, l.a, l.r::regclass::text AS relation, a.attname::text AS name FROM l JOIN pg_attribute a ON a.attrelid = l.r AND a.attnum = l.a) \
-        SELECT 'index', i.indexrelid::regclass::text, n.relation, n.name FROM pg_index i JOIN named n ON n.r = i.indrelid AND n.a = i.indkey[0] \
-            WHERE i.indnatts > 1 AND EXISTS (SELECT 1 FROM generate_series(1, i.indnatts - 1) k \
-                WHERE NOT EXISTS (SELECT 1 FROM l WHERE l.r = i.indrelid AND l.a = i.indkey[k])) \
-        UNION ALL SELECT 'check', c.conname::text, n.relation, n.name FROM pg_constraint c JOIN named n ON n.r = c.conrelid AND n.a = ANY (c.conkey) WHERE c.contype = 'c' \
-        UNION ALL SELECT DISTINCT 'policy', p.polname::text, n.relation, n.name FROM pg_policy p \
-            JOIN pg_depend d ON d.classid = 'pg_policy'::regclass AND d.objid = p.oid AND d.refclassid = 'pg_class'::regclass \
-            JOIN named n ON n.r = d.refobjid AND n.a = d.refobjsubid \
-        UNION ALL SELECT DISTINCT 'trigger', t.tgname::text, n.relation, n.name FROM pg_trigger t \
-            JOIN pg_depend d ON d.classid = 'pg_trigger'::regclass AND d.objid = t.oid AND d.refclassid = 'pg_class'::regclass \
-            JOIN named n ON n.r = d.refobjid AND n.a = d.refobjsubid WHERE t.tgqual IS NOT NULL AND NOT t.tgisinternal \
-        ORDER BY 1, 2, 4";
-    let mut findings = Vec::new();
-    for row in client.query_typed(sql, &parameters).await? {
-        let (kind, object, relation, column): (String, String, String, String) =
-            (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
-        findings.push(match kind.as_str() {
-            "index" => Finding::warning(
-                format!("index {object} is led by the labelled column {relation}.{column} and holds others: an index scan returns those in its order"),
-                "lead the index by another column, or keep the labelled one in an index of its own",
-            ),
-            "check" => Finding::warning(
-                format!("constraint {object} compares the labelled column {relation}.{column}: a write that it refuses tells of the value written"),
-                "that is harmless unless the comparison involves something that clients control",
-            ),
-            "policy" => Finding::warning(
-                format!("row security policy {object} compares the labelled column {relation}.{column}: which rows are seen may answer questions about it"),
-                "make sure that it compares with nothing that clients control (settings, function arguments)",
-            ),
-            _ => Finding::warning(
-                format!("trigger {object} has a WHEN over the labelled column {relation}.{column}"),
-                "make sure that what it does is not seen by clients",
-            ),
-        });
     }
     Ok(findings)
 }
