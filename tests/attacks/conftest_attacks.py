@@ -4,7 +4,7 @@ import pathlib
 
 import yaml
 
-CASES = yaml.safe_load((pathlib.Path(__file__).parent / "cases.yaml").read_text())
+CASES = [case for path in sorted(pathlib.Path(__file__).parent.glob("cases*.yaml")) for case in yaml.safe_load(path.read_text())]
 
 
 def deep(case, sql):

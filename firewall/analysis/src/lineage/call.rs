@@ -136,7 +136,9 @@ impl Lineage<'_, '_, '_, '_> {
             }
         }
         // An aggregate or window over a reviewed function's name is another function.
-        let droppable = builtin && !windowed && is_reviewed(name) && self.are_texts(&arguments);
+        let shares = |at: usize, one: &Value| arguments.iter().skip(at + 1).any(|other| one.shares(other));
+        let grows = name.starts_with("concat") && arguments.iter().enumerate().any(|(at, one)| shares(at, one));
+        let droppable = builtin && !windowed && !grows && is_reviewed(name) && self.are_texts(&arguments);
         Value::made(arguments, &construct, droppable)
     }
 

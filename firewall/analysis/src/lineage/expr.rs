@@ -101,13 +101,7 @@ impl Lineage<'_, '_, '_, '_> {
             }
             Expr::Trim { trim_where: _, trim_what, expr, trim_characters } => {
                 let parts = std::iter::once(&**expr).chain(trim_what.as_deref());
-                let mut values = Vec::new();
-                for part in parts.chain(trim_characters.iter().flatten()) {
-                    values.push(self.value(part));
-                }
-                let builtin = !["btrim", "ltrim", "rtrim"].iter().any(|name| self.is_own_function(name));
-                let droppable = builtin && self.are_texts(&values);
-                Value::made(values, "TRIM", droppable)
+                self.made(parts.chain(trim_characters.iter().flatten()), "TRIM", false)
             }
             Expr::Overlay { expr, overlay_what, overlay_from, overlay_for } => {
                 let parts = [&**expr, &**overlay_what, &**overlay_from];
@@ -163,8 +157,9 @@ impl Lineage<'_, '_, '_, '_> {
         if left.is_free() && right.is_free() {
             return Value::made([left, right], "", false);
         }
+        let grows = left.shares(&right);
         let values = [left, right];
-        let droppable = matches!(op, BinaryOperator::StringConcat) && self.are_texts(&values);
+        let droppable = matches!(op, BinaryOperator::StringConcat) && !grows && self.are_texts(&values);
         Value::made(values, &format!("operator {op}"), droppable)
     }
 

@@ -146,6 +146,11 @@ impl Value {
         }
     }
 
+    /// Some column is in both: put together, the value grows with itself.
+    pub(super) fn shares(&self, other: &Self) -> bool {
+        self.set.iter().any(|column| other.set.contains(column))
+    }
+
     pub(super) fn set(&self) -> &Set {
         &self.set
     }

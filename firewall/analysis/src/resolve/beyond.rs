@@ -3,7 +3,7 @@
 
 use super::Resolved;
 use crate::arbiter::seen::{Place, StoreColumn, Value};
-use crate::catalog::{ColumnId, Relation};
+use crate::catalog::{ColumnId, Relation, RelationKind};
 use crate::facts::{Access, Kind, Predicate, Rule};
 use crate::found::{Candidate, Found, OpenStore};
 use crate::reach::Why;
@@ -28,6 +28,12 @@ impl<'a> Resolved<'_, 'a, '_> {
             };
             for (id, label) in reach.view_for(relation.access) {
                 found.violation(*id, *label, Place::of(Rule::View, "view"), relation.position);
+            }
+            // A plan prints the conditions of the view, constants and all, and what the server expects of them.
+            if self.seen.kind == Kind::Explain && candidate.kind == RelationKind::View && !candidate.system {
+                for column in &reach.below {
+                    found.filter(*column, Predicate::Any, "EXPLAIN", relation.position);
+                }
             }
             if let Some(opaque) = &reach.opaque {
                 let construct = format!("view {} (function {opaque})", candidate.name);
