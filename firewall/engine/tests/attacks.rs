@@ -330,6 +330,26 @@ fn execute_taints_as_the_statement_behind_it() {
     }
 }
 
+/// The error of an earlier message makes the server skip the description of a COPY, too: the next COPY is described anew.
+#[test]
+fn a_description_that_was_skipped_is_not_awaited() {
+    let mut play = Play::new();
+    let copy = |out: &mut Vec<u8>| {
+        encode::parse(out, b"", b"copy users to stdout", &[]);
+        encode::bind(out, b"", b"", [], [], []);
+        encode::execute(out, b"", 0);
+        encode::sync(out);
+    };
+    let sent = play.client(|out| {
+        encode::describe(out, Target::Statement, b"nosuch");
+        copy(out);
+    });
+    assert_eq!(sent, "DPBCPDCH");
+    play.server(|out| encode::error(out, &[(b'S', "ERROR"), (b'C', "26000"), (b'M', "no such statement")]));
+    play.server(|out| encode::ready_for_query(out, b'I'));
+    assert_eq!(play.client(copy), "PBCPDCH");
+}
+
 #[test]
 fn a_portal_older_than_the_policy_is_judged_by_the_new_one() {
     let mut play = Play::new();
