@@ -23,4 +23,4 @@ pub use event::{Detection, Event, HandledColumn, Shape, Verdict};
 pub use gate::Cleared;
 pub use plan::{Plan, PlanCache};
 pub use session::{Fatal, Goodbye, Limits, Need, Peers, Session, SessionConfig};
-pub use world::World;
+pub use world::{Changes, World};

@@ -165,6 +165,11 @@ impl Default for ClientPolicy {
 }
 
 impl ClientPolicy {
+    /// Its DDL can touch relations with labelled columns.
+    pub fn may_change_labelled(&self) -> bool {
+        !self.restricted || self.labels.iter().any(|label| label.allow.ddl)
+    }
+
     /// A label that does not exist is refused.
     pub fn handling(&self, label: LabelId) -> &Handling {
         self.labels.get(usize::from(label.0)).map_or(&Handling::Refuse, |l| &l.handling)

@@ -297,11 +297,12 @@ impl Relay {
         self.refresh = None;
         match answer {
             Ok(view) => self.take_over(cx, buffers, view, true),
-            // Without knowing what its statements reach, the session cannot go on.
+            // Without knowing what it reaches, the statement cannot go on.
             Err(problem) => {
-                tracing::error!(database = %self.context.database, error = %problem, "the catalog could not be read again");
-                self.turn(cx, buffers, Instant::now(), |session, sink| session.world_failed(sink));
-                Err(CloseReason::Upstream)
+                tracing::warn!(database = %self.context.database, error = %problem, "the catalog could not be read again");
+                let now = Instant::now();
+                let told = self.turn(cx, buffers, now, |session, sink| session.world_failed(now, sink));
+                told.map_err(|error| self.broken_off(&error))
             }
         }
     }

@@ -197,6 +197,7 @@ impl Session {
             _ => return Err(unexpected("another reply", self.pending.front())),
         };
         self.server.refreshed = false;
+        self.server.unread = false;
         let world = self.config.world.id;
         if let Some((_, rows)) = &described {
             self.disagreements += u64::from(rows.disagreement);

@@ -24,6 +24,9 @@ impl Session {
         if !self.settings.server_utf8 {
             return Err(Undecided::Refused(server_not_utf8()));
         }
+        if self.client.unread {
+            return Err(Undecided::Refused(catalog_unread()));
+        }
         // Before its cycle's Sync a change is not committed: no snapshot can show it, the session's own names do.
         if self.catalog_changed && self.changed_in != self.cycle {
             if !self.pending.is_empty() {
@@ -33,6 +36,10 @@ impl Session {
                 self.ask(RefreshReason::Ddl);
                 return Err(Undecided::Step(Step::Wait(None)));
             }
+        }
+        if self.is_behind() {
+            self.ask(RefreshReason::Behind);
+            return Err(Undecided::Step(Step::Wait(None)));
         }
         let plan = match types {
             Some(types) => self.plan(text, types),
@@ -76,7 +83,17 @@ impl Session {
 
     /// The world, or what the session itself created or changed, is not what it was.
     pub(super) fn is_stale(&self, plan: &Plan) -> bool {
-        plan.world != self.config.world.id || self.catalog_changed || plan.own_names || !self.own.is_empty()
+        plan.world != self.config.world.id
+            || self.catalog_changed
+            || plan.own_names
+            || !self.own.is_empty()
+            || self.is_behind()
+    }
+
+    /// Another session changed the catalog since it was read: once for each message it is read again. Not while changes
+    /// of this session's own transaction may lock what a reader asks for.
+    fn is_behind(&self) -> bool {
+        self.config.world.is_behind() && !self.client.caught_up && !(self.catalog_changed && self.server.in_transaction)
     }
 
     /// Why a text that passed under another policy does not under this one.

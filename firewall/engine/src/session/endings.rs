@@ -153,6 +153,7 @@ impl Session {
     pub(super) fn cycle_ends(&mut self, cycle: u64, status: u8) {
         self.server.muted = false;
         self.server.withheld = false;
+        self.server.unread = false;
         self.server.stopped = None;
         self.server.copy = None;
         self.server.row = 0;
@@ -166,6 +167,10 @@ impl Session {
                 self.tainted = None;
             }
             self.portals.retain(|portal| portal.sql || portal.made.cycle > cycle);
+            // What those change who may not touch labelled relations cannot make others' statements mean protected columns.
+            if self.catalog_changed && self.config.client.may_change_labelled() {
+                self.config.world.changes().note();
+            }
             if self.catalog_changed && !self.restricted() {
                 self.catalog_changed = false;
                 self.need.get_or_insert(super::Need::Stale);

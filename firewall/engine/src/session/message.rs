@@ -64,6 +64,8 @@ impl Session {
         };
         if !matches!(step, Step::Wait(_)) {
             self.client.refreshed = false;
+            self.client.caught_up = false;
+            self.client.unread = false;
             self.client.flushed = false;
         }
         Ok(step)

@@ -107,6 +107,8 @@ pub enum RefreshReason {
     UnknownRelation,
     /// The server names a table that the snapshot does not have.
     UnknownOrigin,
+    /// Another session changed the catalog.
+    Behind,
 }
 
 /// Why the firewall ends a session.
@@ -196,6 +198,10 @@ struct ClientSide {
     probe: Probe,
     /// The message at hand was already decided after a refresh: unknown names stay unknown.
     refreshed: bool,
+    /// So was it for a change of another session.
+    caught_up: bool,
+    /// The catalog could not be read for the message at hand.
+    unread: bool,
 }
 
 /// A text with an unknown relation is shown to the server's parser only (soundness 13).
@@ -235,6 +241,8 @@ struct ServerSide {
     muted: bool,
     /// A description names a table that the snapshot lacks; the answer has come.
     refreshed: bool,
+    /// It could not be read: the rows are withheld.
+    unread: bool,
     /// In a transaction block, as the last ReadyForQuery said.
     in_transaction: bool,
     /// It said itself that, and why, it ends the connection.
@@ -326,6 +334,7 @@ impl Session {
                     }
                 }
                 Some(RefreshReason::UnknownRelation) => self.client.refreshed = true,
+                Some(RefreshReason::Behind) => self.client.caught_up = true,
                 Some(RefreshReason::UnknownOrigin) => self.server.refreshed = true,
                 None => {}
             }
@@ -345,13 +354,20 @@ impl Session {
     }
 
     /// The need could not be met: nothing that waits for it may go on.
-    pub fn world_failed(&mut self, out: &mut impl Peers) -> Fatal {
-        out.to_client(&refusal::fatal(
-            "58000",
-            "the firewall cannot read the database's catalog",
-            Some("Try again; the operator finds the reason in the firewall's log."),
-        ));
-        Fatal::Server(String::from("catalog refresh failed"))
+    pub fn world_failed(&mut self, now: Instant, out: &mut impl Peers) -> Result<(), Fatal> {
+        match self.refreshing.take() {
+            // Rows of which nobody knows what they are are withheld.
+            Some(RefreshReason::UnknownOrigin) => (self.server.refreshed, self.server.unread) = (true, true),
+            // The message that waits is refused; what changed is still to be read for the next one.
+            Some(RefreshReason::Ddl | RefreshReason::UnknownRelation | RefreshReason::Behind) => {
+                self.client.unread = self.client.waiting;
+            }
+            None => {}
+        }
+        if !self.server.partial.is_empty() {
+            self.server_bytes(now, &[], out)?;
+        }
+        self.retry(now, out)
     }
 
     /// The next statement that came to an end.

@@ -54,6 +54,18 @@ pub(super) fn not_analysed(what: &str, name: &[u8], sqlstate: &'static str) -> R
     }
 }
 
+pub(super) fn catalog_unread() -> Refusal {
+    Refusal {
+        rule: Rule::UnknownRelation,
+        sqlstate: "55P03",
+        message: String::from("the firewall cannot read the database's catalog just now, and it may have changed"),
+        hint: Some(String::from(
+            "Try again: another session may be changing a table. If it lasts, the firewall's log says why.",
+        )),
+        position: None,
+    }
+}
+
 pub(super) fn unknown_relation(statement: &Statement) -> Refusal {
     let name = statement.unknown.first().map_or("?", |name| name);
     Refusal {

@@ -8,6 +8,7 @@ use ringfence_wire::backend as be;
 use smallvec::SmallVec;
 
 use super::backend::{Fate, broken, unexpected};
+use super::reasons::catalog_unread;
 use super::{RefreshReason, RowMode, Session};
 use crate::event::Verdict;
 use crate::pending::Expect;
@@ -30,6 +31,11 @@ impl Session {
                 _ => Ok(Fate::Pass),
             };
         }
+        // A statement that waited for the lock of a change means what it means after it.
+        if self.config.world.is_behind() && !self.server.refreshed {
+            self.ask(RefreshReason::UnknownOrigin);
+            return Ok(Fate::Wait);
+        }
         let description = be::RowDescription::parse(body).map_err(broken)?;
         let source = match self.pending.front() {
             Some(Expect::DescribeStatement { prepared } | Expect::DescribePortal { prepared, .. }) => prepared.clone(),
@@ -38,6 +44,18 @@ impl Session {
         };
         // Facts from under another policy number their labels differently: they prove nothing now.
         let version = self.config.world.policy_version;
+        let mut source = source;
+        let mut judged = None;
+        if let Some(known) = source.as_mut().and_then(|s| s.plan.as_mut())
+            && known.world != self.config.world.id
+            && known.policy_version == version
+        {
+            *known = self.plan(&known.text, &known.parameter_types);
+            judged = known.refusal().cloned();
+        }
+        if std::mem::take(&mut self.server.unread) {
+            judged = Some(catalog_unread());
+        }
         let statement = source.as_ref().and_then(|s| {
             let plan = s.plan.as_ref().filter(|plan| plan.policy_version == version)?;
             plan.statement(s.statement)
@@ -50,7 +68,7 @@ impl Session {
             fresh: self.server.refreshed,
             own_relations: !self.own.is_empty(),
         };
-        let plan = match rewrite::decide_rows(&judge, &fields, statement) {
+        let mut plan = match rewrite::decide_rows(&judge, &fields, statement) {
             RowDecision::Decided(plan) => plan,
             RowDecision::Unknown => {
                 self.ask(RefreshReason::UnknownOrigin);
@@ -58,6 +76,9 @@ impl Session {
             }
         };
         self.server.refreshed = false;
+        if plan.withheld.is_none() {
+            plan.withheld = judged;
+        }
         self.disagreements += u64::from(plan.disagreement);
         let changed = plan.changes();
         let plan = Arc::new(plan);

@@ -1,8 +1,10 @@
 //! The loader's queries. PostgreSQL 13 and later; every name is qualified, so no `search_path` matters.
 
-/// One snapshot for all queries, and an empty path: whatever this login's settings are.
+/// One snapshot for all queries, and an empty path: whatever this login's settings are. Definitions of views lock their
+/// tables; a session that holds such a lock may itself wait for the catalog, so nobody waits for locks for long.
 pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path = pg_catalog; \
-    SET LOCAL jit = off; SET LOCAL statement_timeout = '30s'";
+    SET LOCAL jit = off; SET LOCAL statement_timeout = '30s'; \
+    SET LOCAL lock_timeout = '2s'";
 
 pub(super) const HEAD: &str = "SELECT d.oid, pg_catalog.current_setting('server_version_num')::pg_catalog.int4, d.datname \
     FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()";

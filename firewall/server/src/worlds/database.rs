@@ -18,6 +18,7 @@ use crate::pg::{self, ConnectError};
 use crate::policy_file::{LoadedPolicy, PolicyErrors};
 use crate::shared::Problem;
 use crate::store::labels::Recorded;
+use ringfence_engine::Changes;
 
 /// A catalog read that takes longer than this means that the server is in trouble.
 const LIMIT: Duration = Duration::from_secs(35);
@@ -37,6 +38,8 @@ pub(super) struct Database {
     polling: AtomicBool,
     /// Somebody opened the database since the poller looked.
     touched: AtomicBool,
+    /// Changes of the catalog that sessions saw.
+    changes: Arc<Changes>,
     complained: AtomicBool,
 }
 
@@ -110,6 +113,7 @@ impl Database {
             failure: std::sync::Mutex::new(None),
             polling: AtomicBool::new(false),
             touched: AtomicBool::new(false),
+            changes: Arc::default(),
             complained: AtomicBool::new(false),
         }
     }
@@ -232,10 +236,12 @@ impl Database {
             return Err(Problem::new("08006", "no connection"));
         };
         let server = |error| self.failed(&pg::Explained(error));
+        let seen = self.changes.count();
         if let Some(current) = self.current()
             && current.policy.version == policy.version
             && catalog::marks(connection).await.map_err(server)? == *current.marks()
         {
+            current.compared(seen);
             return Ok((current, false));
         }
         let context = Context {
@@ -246,9 +252,11 @@ impl Database {
         self.read_records(inner, &mut state.records, bare.catalog.database_oid).await?;
         let records = state.records.as_deref().unwrap_or_default();
         let epoch = state.epoch + 1;
-        let (snapshot, notes) = Snapshot::new(connection, policy.clone(), bare, epoch, records, &inner.upstream.user)
-            .await
-            .map_err(server)?;
+        let changes = (&self.changes, seen);
+        let (snapshot, notes) =
+            Snapshot::new(connection, policy.clone(), bare, epoch, records, &inner.upstream.user, changes)
+                .await
+                .map_err(server)?;
         inner.metrics.label_disagreements.add(notes.disagreements as u64);
         let oid = snapshot.bare.catalog.database_oid;
         self.keep(inner, state.records.get_or_insert_default(), oid, &notes.new_records).await;
@@ -357,13 +365,16 @@ impl Database {
             trusted_extensions: policy.policy.trusted_extensions.iter().cloned().collect(),
         };
         let server = |error| broken(self.failed(&pg::Explained(error)).message);
+        let seen = self.changes.count();
         let bare = Arc::new(catalog::load(connection, &context).await.map_err(server)?);
         let epoch = current.epoch + 1;
         self.read_records(inner, &mut state.records, bare.catalog.database_oid).await.map_err(|p| broken(p.message))?;
         let records = state.records.clone().unwrap_or_default();
-        let (snapshot, notes) = Snapshot::new(connection, policy.clone(), bare, epoch, &records, &inner.upstream.user)
-            .await
-            .map_err(server)?;
+        let changes = (&self.changes, seen);
+        let (snapshot, notes) =
+            Snapshot::new(connection, policy.clone(), bare, epoch, &records, &inner.upstream.user, changes)
+                .await
+                .map_err(server)?;
         Ok(Some(Rebound {
             database: self.clone(),
             snapshot,
@@ -380,6 +391,7 @@ impl Database {
         tokio::spawn(async move {
             while notes.recv().await.is_some() {
                 while notes.try_recv().is_ok() {}
+                this.changes.note();
                 if inner.policy.load().policy.has_labels() {
                     let _ = this.refresh(&inner, None, false).await;
                 }

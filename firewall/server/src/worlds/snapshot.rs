@@ -12,7 +12,7 @@ use crate::catalog::{Loaded, Marks, texts};
 use crate::policy_file::{LoadedPolicy, describe_as};
 use crate::shared::View;
 use crate::store::labels::Recorded;
-use ringfence_engine::World;
+use ringfence_engine::{Changes, World};
 
 /// Immutable; a refresh or a reload makes another.
 #[derive(Debug)]
@@ -46,6 +46,7 @@ impl Snapshot {
         epoch: u64,
         records: &[Recorded],
         default_login: &str,
+        (changes, as_of): (&Arc<Changes>, u64),
     ) -> Result<(Self, Notes), tokio_postgres::Error> {
         let mut catalog = bare.catalog.clone();
         catalog.epoch = epoch;
@@ -98,7 +99,8 @@ impl Snapshot {
             .login_names(&default_login)
             .into_iter()
             .map(|login| {
-                let world = World::new(catalog.clone(), policy.version, Arc::from(login.as_str()));
+                let world = World::new(catalog.clone(), policy.version, Arc::from(login.as_str()))
+                    .following(changes.clone(), as_of);
                 (login, Arc::new(world))
             })
             .collect();
@@ -111,6 +113,11 @@ impl Snapshot {
         let entry = self.policy.policy.client(client)?;
         let world = self.worlds.get(self.policy.login_name(client, &self.default_login))?;
         Some(View { world: world.clone(), client: entry.policy.clone() })
+    }
+
+    /// The server's catalog was found unchanged, with the first `count` changes in it.
+    pub(super) fn compared(&self, count: u64) {
+        self.worlds.values().for_each(|world| world.compared(count));
     }
 
     pub(super) fn marks(&self) -> &Marks {
