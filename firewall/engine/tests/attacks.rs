@@ -350,6 +350,30 @@ fn a_description_that_was_skipped_is_not_awaited() {
     assert_eq!(play.client(copy), "PBCPDCH");
 }
 
+/// The error of an earlier cycle says nothing of the description that is under way.
+#[test]
+fn a_description_outlives_an_earlier_refusal() {
+    let mut play = Play::new();
+    let sent = play.client(|out| {
+        encode::query(out, b"select upper(credit_card) from users");
+        encode::query(out, b"copy users to stdout");
+    });
+    assert_eq!(sent, "ESCPDCH");
+    let (_, sent) = play.server(|out| {
+        encode::error(out, &[(b'S', "ERROR"), (b'C', "34000"), (b'M', "x")]);
+        encode::ready_for_query(out, b'I');
+    });
+    assert_eq!(sent, "", "it is asked once");
+    let (seen, sent) = play.server(|out| {
+        encode::close_complete(out);
+        encode::parse_complete(out);
+        encode::parameter_description(out, []);
+        encode::row_description(out, [field("id", USERS, 1, 23), field("credit_card", USERS, 3, 25)]);
+        encode::close_complete(out);
+    });
+    assert_eq!((tags(&seen), sent), (String::new(), String::from("Q")));
+}
+
 #[test]
 fn a_portal_older_than_the_policy_is_judged_by_the_new_one() {
     let mut play = Play::new();

@@ -79,8 +79,9 @@ impl Session {
                 self.client.describing = Describing::Failed;
             }
             Some(Expect::Execute(_) | Expect::Refused(_) | Expect::CopyDescription(_)) => {
-                self.client.describing = Describing::None;
-                self.pending.pop();
+                if matches!(self.pending.pop(), Some(Expect::CopyDescription(_))) {
+                    self.client.describing = Describing::None;
+                }
                 self.skip_to_sync(now, None, &mut old);
             }
             Some(_) => self.skip_to_sync(now, Some(sqlstate), &mut old),
