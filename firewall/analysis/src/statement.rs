@@ -178,7 +178,7 @@ fn with_texts(
 
 fn touches_system(resolved: &Resolved<'_, '_, '_>) -> bool {
     resolved.seen.relations.iter().zip(&resolved.candidates).any(|(relation, candidates)| {
-        candidates.iter().any(|c| c.ruled || !c.default_calls.is_empty() || !c.reads.is_empty())
+        candidates.iter().any(|c| c.ruled || !c.asks.is_empty() || !c.default_calls.is_empty() || !c.reads.is_empty())
             && relation.access != Access::Read
             || candidates.iter().any(|c| c.system)
                 && (!matches!(relation.access, Access::Read | Access::Lock)

@@ -9,7 +9,8 @@ use super::scope::{Column, Columns, Entry};
 use super::value::{Source, Value};
 use crate::arbiter::MAX_TARGETS;
 use crate::parse::ast::{
-    DataType, Distinct, Expr, Function, Ident, OrderByExpr, Select, SelectItem, SelectItemQualifiedWildcardKind,
+    AccessExpr, DataType, Distinct, Expr, Function, Ident, OrderByExpr, Select, SelectItem,
+    SelectItemQualifiedWildcardKind, SetExpr,
 };
 
 impl Lineage<'_, '_, '_, '_> {
@@ -183,7 +184,28 @@ fn implied_name(expr: &Expr) -> Rc<str> {
     if let Expr::Exists { .. } = expr {
         return "exists".into();
     }
+    // A scalar subquery is named as its column.
+    if let Expr::Subquery(query) = expr
+        && let SetExpr::Select(select) = &*query.body
+        && let [item] = select.projection.as_slice()
+    {
+        if let SelectItem::UnnamedExpr(inner) = item {
+            return implied_name(inner);
+        }
+        if let SelectItem::ExprWithAlias { alias, .. } = item {
+            return folded(alias).into();
+        }
+    }
+    // The last field's name, or what the subscripts stand behind.
+    if let Expr::CompoundFieldAccess { root, access_chain } = expr {
+        let field = access_chain.iter().rev().find_map(|access| match access {
+            AccessExpr::Dot(Expr::Identifier(ident)) => Some(folded(ident).into()),
+            AccessExpr::Dot(_) | AccessExpr::Subscript(_) => None,
+        });
+        return field.unwrap_or_else(|| implied_name(root));
+    }
     let keyword = [
+        (matches!(expr, Expr::Substring { shorthand: true, .. }), "substr"),
         (matches!(expr, Expr::Substring { .. }), "substring"),
         (matches!(expr, Expr::Trim { .. }), "btrim"),
         (matches!(expr, Expr::Extract { .. }), "extract"),

@@ -75,6 +75,13 @@ impl<'a> Resolved<'_, 'a, '_> {
             let function = self.catalog.all_functions().find(|f| f.oid == oid);
             function.is_none_or(|f| crate::bodies::may_tell(f, self.catalog))
         };
+        for reached in candidate.asks.iter().map(|oid| self.catalog.reached(*oid)) {
+            // The row is refused, changed or left out by what it finds.
+            let construct = format!("a constraint or trigger of {} (function {})", candidate.name, reached.name);
+            for hit in &reached.columns {
+                found.filter(*hit, Predicate::Any, &construct, relation.position);
+            }
+        }
         if candidate.ruled {
             let place = Place::of(Rule::View, "rule");
             for reach in candidate.write_reaches.iter().filter_map(|oid| self.index.of(*oid)) {

@@ -83,6 +83,7 @@ async fn read(client: &Client, context: &Context) -> Result<Loaded, Error> {
         constrained,
         generated,
         default_calls,
+        asks,
         rules,
         rule_depends,
         views,
@@ -102,6 +103,7 @@ async fn read(client: &Client, context: &Context) -> Result<Loaded, Error> {
         client.query_typed(sql::CONSTRAINED, &[]),
         client.query_typed(sql::GENERATED, &[]),
         client.query_typed(sql::DEFAULT_CALLS, &[]),
+        client.query_typed(sql::ASKS, &[]),
         client.query_typed(sql::RULES, &[]),
         client.query_typed(sql::RULE_DEPENDS, &[]),
         client.query_typed(sql::VIEWS, &[]),
@@ -118,6 +120,7 @@ async fn read(client: &Client, context: &Context) -> Result<Loaded, Error> {
     add_constrained(&mut relations, &constrained)?;
     add_generated(&mut relations, &generated)?;
     add_default_calls(&mut relations, &default_calls)?;
+    add_asks(&mut relations, &asks)?;
     add_definitions(&mut relations, &views)?;
     let functions = read_functions(&functions)?;
     let foreign_keys = read_foreign_keys(&keys)?;
@@ -272,6 +275,16 @@ fn add_default_calls(relations: &mut [Relation], rows: &[Row]) -> Result<(), Err
         let oid: u32 = row.try_get(0)?;
         if let Some(relation) = relations.iter_mut().find(|r| r.oid == oid) {
             relation.default_calls.push((row.try_get(1)?, row.try_get(2)?));
+        }
+    }
+    Ok(())
+}
+
+fn add_asks(relations: &mut [Relation], rows: &[Row]) -> Result<(), Error> {
+    for row in rows {
+        let oid: u32 = row.try_get(0)?;
+        if let Some(relation) = relations.iter_mut().find(|r| r.oid == oid) {
+            relation.asks.push(row.try_get(1)?);
         }
     }
     Ok(())
