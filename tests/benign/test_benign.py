@@ -33,6 +33,9 @@ def tools():
     return [{"sql": t.strip(), "id": f"tools-{at + 1}", "definitions": True} for at, t in enumerate(texts) if t.strip()]
 
 
+# psql's dD, dp and dX put definitions into expressions: refused as long as definitions of protected relations exist.
+REFUSED = {"tools-93", "tools-102", "tools-103", "tools-110"}
+
 CASES = statements()
 TOOLS = tools()
 
@@ -109,6 +112,10 @@ def test_passes_and_is_the_same(cluster, wall, case):
                 direct = play(wire, case, mode)
             with wall.wire(client) as wire:
                 ours = play(wire, case, mode)
+            if "refused" in case:
+                errors = [o.error for o in ours if o.errors]
+                assert errors and errors[0]["C"] == "42501" and case["refused"] in str(errors[0]), errors
+                continue
             for d, o in zip(direct, ours, strict=True):
                 compare(case, client, d, o)
 
@@ -123,6 +130,9 @@ def test_tools(cluster, wall, case):
             # It belongs to another schema or needs a privilege; then the client learns that, and nothing else.
             assert o.errors and o.error["C"] in (d.error["C"], "42501", "0A000"), o.error
         else:
+            if case["id"] in REFUSED:
+                assert o.error["C"] == "42501" and "catalog-text" in o.error["M"] + o.error.get("H", "") + o.error.get("D", ""), o.error
+                return
             compare(case, "users-api", d, o)
 
 

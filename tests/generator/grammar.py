@@ -585,7 +585,9 @@ def statement(rng):
     """(script, whether it mentions nothing protected)"""
     g = Generator(rng)
     script = g.script()
-    return script, g.clean
+    # A plan prints the conditions of a view, whatever is selected of it.
+    plan = any(str(text).startswith("EXPLAIN") and "v_open" in str(text) for text in script)
+    return script, g.clean and not plan
 
 
 def smaller(script):
