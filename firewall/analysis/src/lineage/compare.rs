@@ -77,7 +77,7 @@ impl Lineage<'_, '_, '_, '_> {
             if let Expr::Subquery(query) = &**right {
                 return self.in_subquery(left, query, construct);
             }
-            return self.equal(left, right, construct);
+            return self.equal_to_one(left, right, construct);
         }
         if let Expr::Exists { subquery, negated: _ } = expr {
             return self.query(subquery).unread();
@@ -98,6 +98,19 @@ impl Lineage<'_, '_, '_, '_> {
         let left = self.value(left);
         let right = self.value(right);
         self.compared(&left, &right, construct);
+        left.discarded();
+        right.discarded();
+    }
+
+    /// `left = ANY (array)`: only an array that is written down, or a parameter, shows how many guesses it is.
+    fn equal_to_one(&mut self, left: &Expr, right: &Expr, construct: &str) {
+        let left = self.value(left);
+        let right = self.value(right);
+        if right.is_free() && !right.is_given() {
+            self.filter(&left, Predicate::Any, construct);
+        } else {
+            self.compared(&left, &right, construct);
+        }
         left.discarded();
         right.discarded();
     }
@@ -132,11 +145,16 @@ impl Lineage<'_, '_, '_, '_> {
             }
             None => vec![self.value(expr)],
         };
-        let columns = self.query(query).passed();
+        let columns = self.query(query);
         match columns.listed() {
             Some(rights) if rights.len() == lefts.len() => {
                 for (left, right) in lefts.iter().zip(rights) {
-                    self.compared(left, &right.value, construct);
+                    // What a query makes up by itself can be any number of guesses.
+                    if right.value.is_free() && !right.value.is_given() {
+                        self.filter(left, Predicate::Any, construct);
+                    } else {
+                        self.compared(left, &right.value, construct);
+                    }
                 }
             }
             _ => {

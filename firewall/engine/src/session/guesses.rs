@@ -1,7 +1,8 @@
 //! Guesses: what a client compares protected values with counts like values that it was shown (soundness 2).
 //!
 //! Counted are the literals and parameters of a statement that filters by a label with `values_per_hour`, all of them:
-//! which one stands next to the column is not asked. What a statement makes up by itself (`generate_series`) is not seen.
+//! which one stands next to the column is not asked. An array counts as its elements. What a statement makes up by itself
+//! (`generate_series`) is no equality, so it needs `filter: any`.
 
 use std::time::Instant;
 
@@ -75,11 +76,71 @@ impl Session {
         labels
     }
 
+    /// Charges for a value, or for each element of an array.
     fn charge(&mut self, now: Instant, labels: &Labels, value: &[u8]) -> Option<Refusal> {
+        match elements(value) {
+            Some(mut elements) => elements.find_map(|element| self.charge_one(now, labels, element)),
+            None => self.charge_one(now, labels, value),
+        }
+    }
+
+    fn charge_one(&mut self, now: Instant, labels: &Labels, value: &[u8]) -> Option<Refusal> {
         let client = &self.config.client;
         labels
             .iter()
             .find_map(|label| self.meter.value(client, *label, value, now).err())
             .map(|spent| spent.refusal(&client.name))
+    }
+}
+
+/// What may be the elements of an array: of its text form between commas (a comma inside quotes makes two of one), of its
+/// binary form by their lengths. Whatever looks like one is taken for one.
+fn elements(value: &[u8]) -> Option<Box<dyn Iterator<Item = &[u8]> + '_>> {
+    if let [b'{' | b'[', inner @ .., b'}'] = value {
+        return Some(Box::new(inner.split(|byte| *byte == b',')));
+    }
+    let word = |at: usize| -> Option<u32> {
+        let bytes = value.get(at..at.checked_add(4)?)?;
+        Some(u32::from_be_bytes(bytes.try_into().ok()?))
+    };
+    // Number of dimensions, whether there are NULLs, the elements' type; then length and lower bound of each dimension.
+    let dimensions = usize::try_from(word(0)?).ok().filter(|n| (1..=6).contains(n))?;
+    if word(4)? > 1 {
+        return None;
+    }
+    let mut at = 12 + 8 * dimensions;
+    let mut found = Vec::new();
+    while at < value.len() {
+        let length = word(at)?;
+        at += 4;
+        if length == u32::MAX {
+            continue;
+        }
+        let end = at.checked_add(usize::try_from(length).ok()?)?;
+        found.push(value.get(at..end)?);
+        at = end;
+    }
+    Some(Box::new(found.into_iter()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::elements;
+
+    #[test]
+    fn arrays_are_counted_by_element() {
+        let list = |value: &[u8]| elements(value).map(Iterator::count);
+        assert_eq!(list(b"{a,b,c}"), Some(3));
+        assert_eq!(list(b"[0:1]={a,b}"), Some(2));
+        assert_eq!(list(b"user7@example.com"), None);
+        let mut binary: Vec<u8> = [1u32, 0, 25, 2, 1].iter().flat_map(|n| n.to_be_bytes()).collect();
+        for element in [&b"ada"[..], b"bob"] {
+            binary.extend(u32::try_from(element.len()).unwrap().to_be_bytes());
+            binary.extend(element);
+        }
+        assert_eq!(elements(&binary).unwrap().collect::<Vec<_>>(), [&b"ada"[..], b"bob"]);
+        binary.pop();
+        assert_eq!(list(&binary), None);
     }
 }
