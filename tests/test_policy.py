@@ -152,6 +152,10 @@ def test_guesses_count(fw):
         refused(w.extended("SELECT id FROM cards WHERE card = $1", [b"guess 20"]), "budget", "53400")
         refused(w.simple(sql.format("guess 21")), "budget", "53400")
         refused(w.simple("SELECT id FROM cards WHERE card IN ('guess 1', 'guess 22')"), "budget", "53400")
+        # An array is as many guesses as it has elements.
+        refused(w.simple("SELECT id FROM cards WHERE card = ANY ('{guess 1,guess 22}')"), "budget", "53400")
+        refused(w.extended("SELECT id FROM cards WHERE card = ANY ($1)", [b"{guess 22,guess 1}"]), "budget", "53400")
+        w.extended("SELECT id FROM cards WHERE card = ANY ($1)", [b"{guess 1,guess 2}"]).ok()
         w.simple(sql.format("guess 3")).ok()
         w.simple("SELECT id FROM cards WHERE id = 7777").ok()
 

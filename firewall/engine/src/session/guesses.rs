@@ -30,7 +30,9 @@ impl Session {
             let Some(plan) = &prepared.plan else { continue };
             let range = plan.statement(prepared.statement).map(|s| s.range.clone()).unwrap_or_default();
             ringfence_analysis::literals(plan.text.get(range).unwrap_or_default(), |literal| {
-                refusal = refusal.take().or_else(|| self.charge(now, &labels, literal));
+                // Plain ones count as the parameter would.
+                let inner = if let [b'\'', inner @ .., b'\''] = literal { inner } else { literal };
+                refusal = refusal.take().or_else(|| self.charge(now, &labels, inner));
             });
         }
         refusal
@@ -96,7 +98,11 @@ impl Session {
 /// What may be the elements of an array: of its text form between commas (a comma inside quotes makes two of one), of its
 /// binary form by their lengths. Whatever looks like one is taken for one.
 fn elements(value: &[u8]) -> Option<Box<dyn Iterator<Item = &[u8]> + '_>> {
-    if let [b'{' | b'[', inner @ .., b'}'] = value {
+    // Blanks, bounds and the quotes of a literal may stand around it.
+    let braces = (value.iter().position(|b| *b == b'{'), value.iter().rposition(|b| *b == b'}'));
+    if let (Some(open), Some(close)) = braces
+        && let Some(inner) = value.get(open + 1..close)
+    {
         return Some(Box::new(inner.split(|byte| *byte == b',')));
     }
     let word = |at: usize| -> Option<u32> {
@@ -132,7 +138,9 @@ mod tests {
     fn arrays_are_counted_by_element() {
         let list = |value: &[u8]| elements(value).map(Iterator::count);
         assert_eq!(list(b"{a,b,c}"), Some(3));
-        assert_eq!(list(b"[0:1]={a,b}"), Some(2));
+        assert_eq!(list(b" [0:1]={a,b} "), Some(2));
+        assert_eq!(list(b"E'{a,b}'"), Some(2));
+        assert_eq!(list(b"}{"), None);
         assert_eq!(list(b"user7@example.com"), None);
         let mut binary: Vec<u8> = [1u32, 0, 25, 2, 1].iter().flat_map(|n| n.to_be_bytes()).collect();
         for element in [&b"ada"[..], b"bob"] {
