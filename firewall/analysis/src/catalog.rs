@@ -84,7 +84,7 @@ pub struct Relation {
     pub ruled: bool,
     /// Defaults and generated columns that call functions from OID 16384: (attribute number, function).
     pub default_calls: Vec<(i16, u32)>,
-    /// Functions that a write asks: of CHECK constraints, of triggers and of their conditions. Only those from OID 16384.
+    /// Functions that a write asks: of CHECK constraints and of triggers' conditions. Only those from OID 16384.
     pub asks: Vec<u32>,
     /// Foreign keys, column by column: (own attribute number, referenced relation, its attribute number).
     pub references: Vec<(i16, u32, i16)>,

@@ -66,6 +66,11 @@ impl World {
         self.changes.count() > self.as_of.load(Ordering::Acquire)
     }
 
+    /// How many changes it has.
+    pub(crate) fn as_of(&self) -> u64 {
+        self.as_of.load(Ordering::Acquire)
+    }
+
     pub(crate) fn changes(&self) -> &Changes {
         &self.changes
     }

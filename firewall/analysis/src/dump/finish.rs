@@ -62,10 +62,8 @@ impl Builder {
             let bodies: Vec<&str> = self.functions_named(function).filter_map(|f| f.body.as_deref()).collect();
             let named: BTreeSet<u32> = bodies.iter().flat_map(|body| self.words_in(body)).collect();
             with(&mut links, *at, |l| l.writes.extend(named.into_iter().filter(|oid| *oid != own)));
-            let asked: Vec<u32> = self.functions_named(function).map(|f| f.oid).collect();
             if let Some(relation) = self.relations.get_mut(*at) {
                 relation.active = true;
-                relation.asks.extend(asked);
             }
         }
         for ForeignKey { from, columns, to, to_columns } in later.foreign {

@@ -77,7 +77,8 @@ impl<'a> Resolved<'_, 'a, '_> {
         };
         for reached in candidate.asks.iter().map(|oid| self.catalog.reached(*oid)) {
             // The row is refused, changed or left out by what it finds.
-            let construct = format!("a constraint or trigger of {} (function {})", candidate.name, reached.name);
+            let construct =
+                format!("a constraint or trigger condition of {} (function {})", candidate.name, reached.name);
             for hit in &reached.columns {
                 found.filter(*hit, Predicate::Any, &construct, relation.position);
             }

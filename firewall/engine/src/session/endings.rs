@@ -155,6 +155,7 @@ impl Session {
         self.server.muted = false;
         self.server.withheld = false;
         self.server.unread = false;
+        self.server.overtaken &= !self.pending.is_empty();
         self.server.stopped = None;
         self.server.copy = None;
         self.server.row = 0;

@@ -243,6 +243,8 @@ struct ServerSide {
     refreshed: bool,
     /// It could not be read: the rows are withheld.
     unread: bool,
+    /// The catalog changed while statements were under way: what they computed may be of another meaning.
+    overtaken: bool,
     /// In a transaction block, as the last ReadyForQuery said.
     in_transaction: bool,
     /// It said itself that, and why, it ends the connection.
@@ -313,6 +315,7 @@ impl Session {
         out: &mut impl Peers,
     ) -> Result<(), Fatal> {
         let policy_changed = self.config.world.policy_version != world.policy_version;
+        self.server.overtaken |= !self.pending.is_empty() && world.as_of() > self.config.world.as_of();
         self.config.world = world;
         self.config.client = client;
         if policy_changed {

@@ -33,6 +33,7 @@ impl Session {
         }
         // A statement that waited for the lock of a change means what it means after it.
         if self.config.world.is_behind() && !self.server.refreshed {
+            self.server.overtaken = true;
             self.ask(RefreshReason::UnknownOrigin);
             return Ok(Fate::Wait);
         }
@@ -53,14 +54,17 @@ impl Session {
             *known = self.plan(&known.text, &known.parameter_types);
             judged = known.refusal().cloned();
         }
-        if std::mem::take(&mut self.server.unread) {
-            judged = Some(catalog_unread());
-        }
         let statement = source.as_ref().and_then(|s| {
             let plan = s.plan.as_ref().filter(|plan| plan.policy_version == version)?;
             plan.statement(s.statement)
         });
         let fields: SmallVec<[be::Field<'_>; 16]> = description.fields().collect();
+        // Changed, and perhaps changed back: columns with an origin are what the server says, others may be anything.
+        let computed = fields.iter().any(|field| field.table_oid == 0)
+            && statement.is_none_or(|statement| !statement.relations.is_empty());
+        if std::mem::take(&mut self.server.unread) || (self.server.overtaken && computed) {
+            judged = Some(catalog_unread());
+        }
         let judge = rewrite::Judge {
             catalog: &self.config.world.catalog,
             client: &self.config.client,

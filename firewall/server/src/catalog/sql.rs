@@ -44,13 +44,13 @@ pub(super) const DEFAULT_CALLS: &str = "SELECT DISTINCT f.adrelid, f.adnum, d.re
     JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND d.objid = f.oid \
         AND d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass WHERE d.refobjid >= 16384";
 
-/// (relation, function that a CHECK constraint or a trigger of it calls).
+/// (relation, function that a CHECK constraint or a trigger's condition calls).
 pub(super) const ASKS: &str = "SELECT c.conrelid, d.refobjid FROM pg_catalog.pg_constraint c \
         JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND d.objid = c.oid \
         AND d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass WHERE c.contype = 'c' AND d.refobjid >= 16384 \
     UNION SELECT t.tgrelid, d.refobjid FROM pg_catalog.pg_trigger t \
         JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_trigger'::pg_catalog.regclass AND d.objid = t.oid \
-        AND d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass WHERE NOT t.tgisinternal AND d.refobjid >= 16384";
+        AND d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass WHERE NOT t.tgisinternal AND d.refobjid >= 16384 AND d.refobjid <> t.tgfoid";
 
 /// (relation, column that a constraint or a unique index compares). An index over expressions or with a predicate
 /// compares, or is chosen by, whatever those read.
