@@ -414,17 +414,19 @@ def test_replay_of_an_audit_log(fw, files, schema):
         w.simple("SELECT count(*) FROM transactions").ok()
         w.simple("SELECT pg_read_file('x')")
     wait_for(lambda: '"rule":"function"' in fw.audit.read_text(), 10, "the audit line")
-    r = replay(fw, fw.audit, files / "new.yaml", "--client", "analyst", "--json")
+    log = files / "audit.jsonl"
+    log.write_text(fw.audit.read_text())   # the firewall goes on writing
+    r = replay(fw, log, files / "new.yaml", "--client", "analyst", "--json")
     assert r.returncode == 0, r.stderr
     document = json.loads(r.stdout)
     assert document["judged_by"] == "labels"
     changed = [c for c in document["changes"] if c["old"]["handling"].get("public.users.email") == "tokenize"]
     assert changed and all(c["new"]["handling"]["public.users.email"] == "drop" for c in changed), document
     assert not [c for c in document["changes"] if c["old"]["rule"] == "function"], "what no label excuses stays refused"
-    plain = replay(fw, fw.audit, files / "new.yaml", "--client", "analyst").stdout
+    plain = replay(fw, log, files / "new.yaml", "--client", "analyst").stdout
     assert "holds no text" in plain
     here = run("ringfence", "replay", "--schema", schema, "--classification", fw.classification, "--policy", files / "new.yaml", "--json",
-               "--database", fw.database, "--login", "bank_app", "--client", "analyst", fw.audit)
+               "--database", fw.database, "--login", "bank_app", "--client", "analyst", log)
     assert here.returncode == 0 and json.loads(here.stdout)["changes"] == document["changes"], here.stderr
 
 

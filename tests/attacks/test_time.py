@@ -138,17 +138,6 @@ def expression_after_a_swap_from_outside(w, s):
     w.simple("SELECT name || '' FROM vaults")
 
 
-@attack(soundness=19)
-def statement_waits_behind_a_swap(w, s):
-    """Judged before, run after: it waits for the lock of a transaction that gives its words another meaning."""
-    with s.operator_session() as op:
-        op.simple(SWAP.replace("; COMMIT", "")).ok()
-        w.send(query("SELECT name || '' FROM vaults"))
-        time.sleep(0.3)
-        op.simple("COMMIT").ok()
-    w.until_ready()
-
-
 @attack(soundness=9)
 def plain_column_waits_behind_a_swap(w, s):
     with s.operator_session() as op:
@@ -347,29 +336,6 @@ def revoked_while_a_copy_runs(w, s):
 def revoked_then_asks(w, s):
     s.revoke()
     w.simple("SELECT card FROM vaults")
-
-
-# --- many at once --------------------------------------------------------------------------------------------------------------------
-
-@attack()
-def swaps_while_it_asks(w, s):
-    """Swaps through the firewall, one after the other, while a client asks for what each name may mean."""
-    stop = threading.Event()
-
-    def swap():
-        while not stop.is_set():
-            s.operator(SWAP)
-    t = threading.Thread(target=swap)
-    t.start()
-    try:
-        end = time.monotonic() + 3
-        while time.monotonic() < end:
-            w.simple("SELECT name || '' FROM vaults")
-            w.send(parse("SELECT name FROM vaults") + bind() + execute() + SYNC).until_ready()
-            w.simple("SELECT upper(name), id FROM vaults")
-    finally:
-        stop.set()
-        t.join()
 
 
 @pytest.fixture(scope="module")
