@@ -48,6 +48,8 @@ impl Session {
             }
             fe::TERMINATE => {
                 fe::Empty::parse("Terminate", body)?;
+                // That the server closes is no loss now.
+                self.server.ending = true;
                 Step::Pass(Permit::control(Control::Terminate))
             }
             fe::COPY_DATA => {
@@ -113,7 +115,10 @@ impl Session {
                 Step::Drop
             }
             fe::FLUSH => Step::Pass(Permit::control(Control::Flush)),
-            fe::TERMINATE => Step::Pass(Permit::control(Control::Terminate)),
+            fe::TERMINATE => {
+                self.server.ending = true;
+                Step::Pass(Permit::control(Control::Terminate))
+            }
             // The server ends the connection for it; so does the firewall, and says why.
             tag => return Err(WireError { message: "message during COPY", at: 0, fault: Fault::BadByte(tag) }),
         })
